@@ -1,0 +1,112 @@
+"""The leader is killed or stopped at bad moments; the standby goes on: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.conftest import SEED, Team, profile, script_class
+from tests.support import objects
+from tests.support.cluster import Cluster, wait_until
+from tests.support.gitserver import GitServer
+from tests.support.operator import Operator, Replica
+
+__all__ = ["profile", "script_class"]
+
+pytestmark = [pytest.mark.cluster, pytest.mark.chaos]
+
+TASKS = 6
+CAP = 3
+
+
+@pytest.fixture
+def replicas(cluster: Cluster, git_server: GitServer, namespace: str, tmp_path_factory) -> Iterator[Operator]:
+    """Two replicas of its own for one namespace."""
+    operator = Operator(cluster, git_server, tmp_path_factory.mktemp("chaos"), NAMESPACES=namespace)
+    operator.start(2)
+    yield operator
+    operator.stop()
+
+
+@pytest.fixture
+def team(
+    cluster: Cluster,
+    replicas: Operator,
+    git_server: GitServer,
+    namespace: str,
+    script_class: str,  # noqa: F811
+    profile: str,  # noqa: F811
+    tmp_path,
+) -> Team:
+    """A team that those replicas serve."""
+    repository = git_server.make_repository(SEED)
+    cluster.apply(git_server.credentials(), namespace=namespace)
+    clone = git_server.clone(repository, tmp_path / "clone.git")
+    return Team(cluster, namespace, git_server.url(repository), clone, script_class, profile)
+
+
+def start_build(team: Team) -> None:
+    """Independent tasks, more than the cap, each with a file of its own."""
+    tasks = [objects.task(f"t{n}", f"sleep 1; echo {n} > file-{n}.txt") for n in range(TASKS)]
+    workers = {"agentClassName": team.script_class, "maxParallel": CAP, "timeoutSeconds": 120}
+    team.build("storm", tasks, workers=workers)
+
+
+def during_dispatch(team: Team) -> bool:
+    """Some Pods exist, some tasks still wait."""
+    return 0 < len(team.cluster.list("pods", team.namespace, "tidegate.dev/component=agent")) < TASKS
+
+
+def during_gating(team: Team) -> bool:
+    """A gate's Pod exists."""
+    return bool(team.cluster.list("pods", team.namespace, "tidegate.dev/component=gate"))
+
+
+def with_an_intent(team: Team) -> bool:
+    """A MergeJob says what it is about to land."""
+    jobs = team.cluster.list("mergejobs", team.namespace)
+    return any((job.get("status") or {}).get("landing") for job in jobs)
+
+
+def check_outcome(team: Team) -> None:
+    """Everything landed exactly once, and the build passed."""
+    verdict = team.finalized("storm", 300)
+    assert verdict["reason"] == "Passed", verdict
+    team.clone.fetch()
+    files = team.clone.files()
+    assert [f for f in files if f.startswith("file-")] == [f"file-{n}.txt" for n in range(TASKS)]
+    assert len(team.clone.log()) == TASKS + 1, "each change landed once"
+    names = [pod["metadata"]["name"] for pod in team.cluster.list("pods", team.namespace)]
+    assert len(names) == len(set(names))
+    for task in team.tasks().values():
+        numbers = [a["number"] for a in task["status"]["attempts"]]
+        assert numbers == sorted(set(numbers))
+
+
+def leader_of(replicas: Operator) -> Replica:
+    """The replica that leads now."""
+    return wait_until(replicas.leader, 30, "a leader")
+
+
+@pytest.mark.parametrize("moment", [during_dispatch, during_gating, with_an_intent])
+def test_sigkill_of_the_leader(team: Team, replicas: Operator, moment: Callable[[Team], bool]) -> None:
+    start_build(team)
+    wait_until(lambda: moment(team), 120, moment.__name__, every=0.05)
+    leader_of(replicas).signal(signal.SIGKILL)
+    check_outcome(team)
+
+
+@pytest.mark.parametrize("moment", [during_dispatch, with_an_intent])
+def test_sigstop_of_the_leader_and_its_return(team: Team, replicas: Operator, moment: Callable[[Team], bool]) -> None:
+    """A leader that sleeps past its Lease comes back as a zombie: it must change nothing."""
+    start_build(team)
+    wait_until(lambda: moment(team), 120, moment.__name__, every=0.05)
+    old = leader_of(replicas)
+    old.signal(signal.SIGSTOP)
+    wait_until(lambda: replicas.leader() not in (None, old), 60, "the standby to lead")
+    time.sleep(2)
+    old.signal(signal.SIGCONT)
+    check_outcome(team)
