@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,9 @@ CAP = 3
 
 
 @pytest.fixture
-def replicas(cluster: Cluster, git_server: GitServer, namespace: str, tmp_path_factory) -> Iterator[Operator]:
+def replicas(
+    cluster: Cluster, git_server: GitServer, namespace: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
     """Two replicas of its own for one namespace."""
     operator = Operator(cluster, git_server, tmp_path_factory.mktemp("chaos"), NAMESPACES=namespace)
     operator.start(2)
@@ -37,9 +40,9 @@ def team(
     replicas: Operator,
     git_server: GitServer,
     namespace: str,
-    script_class: str,  # noqa: F811
-    profile: str,  # noqa: F811
-    tmp_path,
+    script_class: str,
+    profile: str,
+    tmp_path: Path,
 ) -> Team:
     """A team that those replicas serve."""
     repository = git_server.make_repository(SEED)
