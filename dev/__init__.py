@@ -1,0 +1,1 @@
+"""Equipment for developing and testing, not part of the product."""

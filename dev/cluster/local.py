@@ -1,0 +1,184 @@
+"""The local cluster: the real control plane and kubelet as processes of this machine."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import socket
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dev.cluster import build, components, containers, fake_nodes, host, images, owner, pki, prerequisites, processes
+from dev.cluster.api import Api, ApiError
+from dev.cluster.errors import ClusterError
+from dev.cluster.progress import say, step
+from dev.cluster.settings import ADMIN_KUBECONFIG, MAX_REAL_NODES, POLICY_SOCKET, RUN, STATE, Network, Node
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `up` was asked for."""
+
+    nodes: int = 1
+    fake_nodes: int = 0
+    stages: Path | None = None
+    audit_all: bool = False
+
+
+def known_nodes(network: Network) -> list[Node]:
+    """The real nodes that the state has, at least the first."""
+    indexes = [n for n in range(1, MAX_REAL_NODES + 1) if (STATE / f"node{n}").exists()]
+    return [network.node(index) for index in indexes or [1]]
+
+
+def up(options: Options) -> None:
+    """Bring the cluster up; what runs already is left alone. Raises ClusterError with the cure."""
+    prerequisites.require_root()
+    if not 1 <= options.nodes <= MAX_REAL_NODES:
+        raise ClusterError(f"--nodes must be 1 to {MAX_REAL_NODES}; more nodes than that are fake ones (--fake-nodes)")
+    with owner.exclusive():
+        owner.claim()
+        prerequisites.install_packages()
+        prerequisites.check_kernel()
+        binary, archives = _artefacts()
+        network = host.choose_network()
+        count = max(options.nodes, len(known_nodes(network)))
+        nodes = [network.node(index) for index in range(1, count + 1)]
+        _prepare_host(network, nodes)
+        _start_control_plane(binary, network, options.audit_all)
+        with step("Starting kubelet, kube-proxy and policy enforcement"):
+            _start_nodes(binary, network, nodes, archives)
+        with step("Waiting for nodes, DNS and service accounts"):
+            _wait_ready(nodes)
+        if options.fake_nodes:
+            fake_nodes.start(network, options.fake_nodes, options.stages)
+    say(f"Cluster is ready: KUBECONFIG={ADMIN_KUBECONFIG}")
+
+
+def _artefacts() -> tuple[Path, list[Path]]:
+    """The binary and the images. The base is debootstrapped while the compiler works."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        base = pool.submit(images.base_image)
+        binary = build.build(build.KUBERNETES)
+        archives = images.system_images()
+        archives.append(base.result())
+    build.link("kubectl", binary)
+    return binary, archives
+
+
+def _prepare_host(network: Network, nodes: Sequence[Node]) -> None:
+    RUN.mkdir(parents=True, exist_ok=True)
+    host.set_sysctls()
+    host.add_addresses(nodes)
+    host.add_masquerade(network)
+    for node in nodes:
+        host.make_cgroup(node)
+        host.share_kubelet_directory(node)
+    pki.make(network, nodes)
+
+
+def _start_control_plane(binary: Path, network: Network, audit_all: bool) -> None:
+    with step("Starting etcd and the API server"):
+        processes.start("etcd", components.etcd(binary))
+        processes.wait_until(_etcd_healthy, "etcd", 30, "etcd")
+        processes.start("kube-apiserver", components.api_server(binary, network, audit_all))
+        api = Api(ADMIN_KUBECONFIG)
+        processes.wait_until(lambda: api.answers("/readyz"), "kube-apiserver", 90, "kube-apiserver")
+    processes.start("kube-controller-manager", components.controller_manager(binary, network))
+    processes.start("kube-scheduler", components.scheduler(binary))
+
+
+def _etcd_healthy() -> bool:
+    try:
+        with urllib.request.urlopen(f"{components.ETCD_URL}/health", timeout=1) as answer:
+            return b"true" in answer.read()
+    except OSError:
+        return False
+
+
+def _start_nodes(binary: Path, network: Network, nodes: Sequence[Node], archives: Sequence[Path]) -> None:
+    for node in nodes:
+        processes.start(f"containerd-{node.name}", components.containerd(node))
+    components.kubectl(binary, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=components.addons(network))
+    environment = components.enforcer_environment()
+    processes.start("policy-enforcer", components.enforcer(nodes), environment)
+    for node in nodes:
+        name = f"containerd-{node.name}"
+        processes.wait_until(lambda node=node: containers.answers(node), name, 30, name)
+    containers.load(nodes, archives)
+    processes.wait_until(_enforcer_answers, "policy-enforcer", 30, "policy-enforcer")
+    processes.start("kube-proxy", components.proxy(binary, network, nodes[0]))
+    for node in nodes:
+        processes.start(f"kubelet-{node.name}", components.kubelet(binary, network, node))
+
+
+def _enforcer_answers() -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(POLICY_SOCKET))
+        except OSError:
+            return False
+    return True
+
+
+def _wait_ready(nodes: Sequence[Node]) -> None:
+    api = Api(ADMIN_KUBECONFIG)
+    for node in nodes:
+        kubelet = f"kubelet-{node.name}"
+        processes.wait_until(lambda node=node: node_ready(api, node.name), f"node {node.name}", 60, kubelet)
+    account = "/api/v1/namespaces/default/serviceaccounts/default"
+    processes.wait_until(lambda: api.answers(account), "service accounts", 60, "kube-controller-manager")
+    processes.wait_until(lambda: _dns_available(api), "CoreDNS (see `kubectl -n kube-system describe pods`)", 90)
+    for name in processes.names():
+        if not processes.running(name):
+            raise ClusterError(f"{name} ended; see {processes.log_file(name)}")
+
+
+def node_ready(api: Api, name: str) -> bool:
+    """Whether the node's condition Ready is True now, reported by a kubelet of this run."""
+    try:
+        conditions = api.get(f"/api/v1/nodes/{name}")["status"].get("conditions", [])
+    except ApiError:
+        return False
+    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
+
+
+def _dns_available(api: Api) -> bool:
+    path = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices?labelSelector=kubernetes.io/service-name=kube-dns"
+    try:
+        slices: list[dict[str, Any]] = api.get(path)["items"]
+    except ApiError:
+        return False
+    return any(point["conditions"].get("ready") for entry in slices for point in entry.get("endpoints") or [])
+
+
+def load(archives: Sequence[Path]) -> None:
+    """Import image archives into the running cluster's nodes."""
+    prerequisites.require_root()
+    nodes = known_nodes(host.choose_network())
+    if not all(processes.running(f"containerd-{node.name}") for node in nodes):
+        raise ClusterError("the local cluster does not run. Cure: make cluster-up")
+    with step(f"Loading {', '.join(path.name for path in archives)}"):
+        containers.load(nodes, archives)
+
+
+def addresses() -> str:
+    """The cluster's addresses as JSON, for charts and tests."""
+    network = host.choose_network()
+    return json.dumps(
+        {
+            "mode": "local",
+            "kubeconfig": str(ADMIN_KUBECONFIG),
+            "apiServer": network.api_url,
+            "nodeAddresses": [str(node.address) for node in known_nodes(network)],
+            "nodeRange": str(network.nodes),
+            "podRange": str(network.pods),
+            "serviceRange": str(network.services),
+            "dns": str(network.dns_service),
+            "bridges": [str(node.pods[1]) for node in known_nodes(network)],
+        },
+        indent=1,
+    )

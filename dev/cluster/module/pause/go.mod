@@ -1,0 +1,3 @@
+module tidegate.dev/dev/cluster/pause
+
+go 1.26.0
