@@ -90,6 +90,9 @@ class TaskView:
     ref: str
     commit: str
     status_json: bytes  # the status without the handoff
+    repository: dict[str, Any] | None  # of a task that stands alone
+    gate_profile: str
+    retry_limit: int | None  # of a task that stands alone
 
     @classmethod
     def from_object(cls, obj: Object) -> Self:
@@ -105,7 +108,9 @@ class TaskView:
             state=intern(status.get("state") or "Pending"),
             role=intern(spec.get("role") or "Worker"),
             priority=spec.get("priority") or 5,
-            depends_on=tuple((d.get("name") or "", intern(d.get("until") or "Merged")) for d in _dicts(spec, "dependsOn")),
+            depends_on=tuple(
+                (d.get("name") or "", intern(d.get("until") or "Merged")) for d in _dicts(spec, "dependsOn")
+            ),
             agent_class=intern(spec.get("agentClassName") or ""),
             desired_state=intern(spec.get("desiredState") or "Run"),
             attempt=_number(newest.get("number")),
@@ -115,6 +120,9 @@ class TaskView:
             ref=status.get("ref") or "",
             commit=status.get("commit") or "",
             status_json=orjson.dumps({k: v for k, v in status.items() if k != "handoff"}) if status else b"{}",
+            repository=spec.get("repository"),
+            gate_profile=intern(spec.get("gateProfileName") or ""),
+            retry_limit=spec.get("retryLimit"),
         )
 
     def status(self) -> dict[str, Any]:

@@ -133,8 +133,9 @@ class Remote(ApiModel):
     url: GitUrl = Field(description="https:// or ssh:// URL of the repository, without a user part.")
     credentials_secret_name: ObjectName | None = Field(
         default=None,
-        description="Secret of this namespace, of type kubernetes.io/basic-auth or kubernetes.io/ssh-auth, with annotation "
-        "tidegate.dev/git-url: the URL prefix that its credentials are for. Without it the repository is used as anybody.",
+        description="Secret of this namespace, of type kubernetes.io/basic-auth or kubernetes.io/ssh-auth, with "
+        "annotation tidegate.dev/git-url: the URL prefix that its credentials are for. Without a Secret git asks as "
+        "anybody may.",
     )
 
 
@@ -157,8 +158,8 @@ class Repository(AuthoredRemote):
     target_branch: Branch = Field(default="main", description="Branch that changes land in.")
     publish_branches: PublishBranches = Field(
         default="Never",
-        description="Whether work is also pushed to ordinary branches, where the remote's CI sees it: Never, Unmerged (what "
-        "could not be merged at the end) or Always.",
+        description="Whether work is also pushed to ordinary branches, where the remote's CI sees it: Never, Unmerged "
+        "(what could not be merged at the end) or Always.",
     )
     branch_prefix: str = Field(
         default="tidegate/",
@@ -240,7 +241,7 @@ class Egress(ApiModel):
         json_schema_extra=rules(
             rule(
                 "has(self.cidr) != (has(self.namespaceSelector) || has(self.podSelector))",
-                "egress must have either cidr or selectors (namespaceSelector, podSelector): set exactly one of the two",
+                "egress must have either cidr or selectors (namespaceSelector, podSelector): set one of the two",
             )
         )
     )

@@ -1,0 +1,64 @@
+"""GateRun: one gate on one commit: the evidence."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from .common import ApiModel, Commit, LocalRef, Remote, Status, Time, rule, rules
+from .gateprofile import Gate
+from .mergejob import REF_PATTERN
+
+
+class GateRunSpec(ApiModel):
+    """Which gate is run on which commit."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("self == oldSelf", "spec can't be changed: make a new GateRun", reason="FieldValueForbidden")
+        )
+    )
+
+    repository: Remote = Field(description="The repository that holds the commit.")
+    lane_ref: LocalRef | None = Field(default=None, description="The MergeLane that the run belongs to.")
+    commit: Commit = Field(description="The commit that is checked: 40 or 64 hexadecimal digits.")
+    base_commit: Commit | None = Field(default=None, description="The head that the commit is built on.")
+    tree: Commit | None = Field(
+        default=None, description="The commit's tree; evidence of gates with input Tree holds for it."
+    )
+    fetch_ref: str = Field(
+        min_length=6, max_length=256, pattern=REF_PATTERN, description="Full name of a ref that contains the commit."
+    )
+    purpose: Literal["Candidate", "Sweep"] = Field(
+        default="Candidate",
+        description="Candidate: evidence for the lane. Sweep: a check of the head, outside the queue.",
+    )
+    number: int = Field(default=1, ge=1, description="Counts the runs of the same gate on the same commit.")
+    gate: Gate = Field(description="The gate as it was when the run was made.")
+
+
+class GateRunStatus(Status):
+    """What came out. Written by the operator alone."""
+
+    verdict: str | None = Field(
+        default=None, max_length=32, description="Passed, Failed, or Infra when the cluster ended the run."
+    )
+    reason: str | None = Field(default=None, max_length=64, description="Why, in one CamelCase word.")
+    message: str | None = Field(default=None, max_length=1024, description="Why, for people.")
+    start_time: Time | None = Field(default=None, description="When the Pod was created.")
+    end_time: Time | None = Field(default=None, description="When the verdict was given.")
+    exit_code: int | None = Field(default=None, description="Exit code of the gate.")
+    log_tail: str | None = Field(default=None, max_length=2048, description="End of the gate's output.")
+    pod: str | None = Field(default=None, max_length=253, description="Name of the Pod.")
+    pod_uid: str | None = Field(default=None, max_length=64, alias="podUID", description="UID of the Pod.")
+    image_id: str | None = Field(
+        default=None, max_length=512, alias="imageID", description="The gate's image as it was run."
+    )
+
+
+class GateRun(ApiModel):
+    """One gate on one commit."""
+
+    spec: GateRunSpec = Field(description="Which gate is run on which commit.")
+    status: GateRunStatus | None = Field(default=None, description="What came out.")
