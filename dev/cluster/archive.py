@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import platform
 import tarfile
 import tempfile
@@ -62,7 +61,7 @@ def write(image: Image, root: Path, target: Path) -> None:
             _add(archive, config_name, config)
             _add(archive, "manifest.json", json.dumps(manifest).encode())
             archive.add(layer, f"{digest}/layer.tar")
-        os.replace(fresh, target)
+        fresh.replace(target)
 
 
 def _pack(root: Path, layer: Path) -> None:

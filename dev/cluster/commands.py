@@ -52,8 +52,10 @@ def _up(arguments: argparse.Namespace) -> None:
     if chosen == "local":
         local.up(local.Options(arguments.nodes, arguments.fake_nodes, arguments.stages, arguments.audit))
         return
-    if arguments.fake_nodes or arguments.audit:
-        raise ClusterError(f"--fake-nodes and --audit are for the local cluster, not for {chosen}")
+    if arguments.fake_nodes:
+        raise ClusterError(f"--fake-nodes is for the local cluster, not for {chosen}")
+    if arguments.audit:
+        say(f"A {chosen} cluster has no audit log of ours; what counts Pods from it cannot run")
     if chosen == "kind":
         kind.up(arguments.nodes)
     build.link_kubectl()
@@ -78,6 +80,8 @@ def _status(_: argparse.Namespace) -> None:
     chosen = mode()
     if chosen == "local":
         print("\n".join(status.lines()))
+        if not local.is_up():
+            raise ClusterError("the local cluster is not up. Cure: make cluster-up")
     else:
         print(f"{chosen} cluster\nkubeconfig: {kubeconfig(chosen)}")
 

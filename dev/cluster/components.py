@@ -15,6 +15,7 @@ from dev.cluster.settings import (
     AUDIT_LOG,
     CHECKOUT,
     CLUSTER_DOMAIN,
+    CNI_NETWORK,
     CONTROLLER_QPS,
     COREDNS_IMAGE,
     HERE,
@@ -80,7 +81,8 @@ def _network_plugins(node: Node) -> None:
     interpreter = Path(sys.executable).resolve()
     source = (HERE / "policy" / "plugin.py").read_text()
     put(plugins / "tidegate-policy", f"#!{interpreter} -IS\n{source}", mode=0o755)
-    config = render("cni.json", bridge=node.bridge, pods=node.pods, run=node.run, policy_socket=POLICY_SOCKET)
+    values = {"bridge": node.bridge, "pods": node.pods, "run": node.run, "policy_socket": POLICY_SOCKET}
+    config = render("cni.json", network=CNI_NETWORK, **values)
     put(node.state / "cni" / "net.d" / "10-tidegate.conflist", config)
 
 
@@ -92,10 +94,20 @@ def etcd(binary: Path) -> list[str | Path]:
     return [binary, "etcd", "--data-dir", STATE / "etcd", "--client-url", ETCD_URL, "--no-fsync"]
 
 
+def audit_policy_changed(audit_all: bool) -> bool:
+    """Whether the API server's kept audit policy is another than the one that `audit_all` asks for."""
+    kept = STATE / "audit.yaml"
+    return kept.exists() and kept.read_text() != _audit_policy(audit_all)
+
+
+def _audit_policy(audit_all: bool) -> str:
+    return (TEMPLATES / ("audit-all.yaml" if audit_all else "audit.yaml")).read_text()
+
+
 def api_server(binary: Path, network: Network, audit_all: bool) -> list[str | Path]:
     """kube-apiserver with an audit log of bounded size."""
     policy = STATE / "audit.yaml"
-    put(policy, (TEMPLATES / ("audit-all.yaml" if audit_all else "audit.yaml")).read_text())
+    put(policy, _audit_policy(audit_all))
     AUDIT_LOG.parent.mkdir(parents=True, exist_ok=True)
     flags = {
         "etcd-servers": ETCD_URL,

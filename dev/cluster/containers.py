@@ -27,12 +27,7 @@ def load(nodes: Iterable[Node], archives: Iterable[Path]) -> list[str]:
     for path in paths:
         if not path.is_file():
             raise ClusterError(f"no such image archive: {path}")
-    fresh = []
-    for node in nodes:
-        for path in paths:
-            if _import(node, path):
-                fresh.append(path.name)
-    return fresh
+    return [path.name for node in nodes for path in paths if _import(node, path)]
 
 
 def _import(node: Node, path: Path) -> bool:

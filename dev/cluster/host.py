@@ -53,14 +53,12 @@ def choose_network() -> Network:
 
 
 def _ranges_in_use() -> list[IPv4Network]:
-    ranges = []
-    for interface in json.loads(shell.run(["ip", "-json", "-4", "address", "show"]) or "[]"):
-        for address in interface.get("addr_info", []):
-            ranges.append(IPv4Network(f"{address['local']}/{address['prefixlen']}", strict=False))
-    for route in json.loads(shell.run(["ip", "-json", "-4", "route", "show"]) or "[]"):
-        if route["dst"] != "default":
-            ranges.append(IPv4Network(route["dst"], strict=False))
-    return [*ranges, *_name_servers()]
+    interfaces = json.loads(shell.run(["ip", "-json", "-4", "address", "show"]) or "[]")
+    addresses = [entry for interface in interfaces for entry in interface.get("addr_info", [])]
+    ranges = [f"{entry['local']}/{entry['prefixlen']}" for entry in addresses]
+    routes = json.loads(shell.run(["ip", "-json", "-4", "route", "show"]) or "[]")
+    ranges += [route["dst"] for route in routes if route["dst"] != "default"]
+    return [*(IPv4Network(text, strict=False) for text in ranges), *_name_servers()]
 
 
 def _name_servers() -> list[IPv4Network]:
@@ -146,11 +144,11 @@ def unmount_all() -> None:
 
 
 def cgroup_roots() -> list[Path]:
-    """The mounted hierarchies: one a controller with cgroup v1, one alone with v2."""
+    """The mounted hierarchies: one a controller with cgroup v1 (and `unified` beside them), one alone with v2."""
     if (_CGROUP_ROOT / "cgroup.controllers").exists():
         return [_CGROUP_ROOT]
     real = {path.resolve() for path in _CGROUP_ROOT.iterdir() if path.is_dir()}
-    return sorted(path for path in real if (path / "cgroup.procs").exists() and path.name != "unified")
+    return sorted(path for path in real if (path / "cgroup.procs").exists())
 
 
 def make_cgroup(node: Node) -> None:

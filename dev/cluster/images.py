@@ -76,7 +76,7 @@ def _mirror() -> str:
         site, _, codename = line.partition(" ")
         if codename == DEBIAN_SUITE:
             return site
-    raise ClusterError(f"apt knows no mirror of Debian {DEBIAN_SUITE}. Cure: `apt-get update`, or add one to its sources")
+    raise ClusterError(f"apt knows no mirror of Debian {DEBIAN_SUITE}. Cure: add one to its sources, `apt-get update`")
 
 
 def _slim(root: Path) -> None:

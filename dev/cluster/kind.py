@@ -37,7 +37,7 @@ def _exists() -> bool:
 def up(nodes: int) -> None:
     """Make the cluster, or write the kubeconfig of the one that is there."""
     if not docker_answers():
-        raise ClusterError("kind needs a Docker engine and `docker info` fails. Cure: start Docker, or TIDEGATE_CLUSTER=local")
+        raise ClusterError("kind needs Docker and `docker info` fails. Cure: start Docker, or TIDEGATE_CLUSTER=local")
     if _exists():
         shell.run([_kind(), "export", "kubeconfig", "--name", NAME, "--kubeconfig", kubeconfig()])
         return
@@ -46,7 +46,18 @@ def up(nodes: int) -> None:
         "apiVersion": "kind.x-k8s.io/v1alpha4",
         "nodes": [{"role": "control-plane"}, *({"role": "worker"} for _ in range(nodes - 1))],
     }
-    create = ["create", "cluster", "--name", NAME, "--kubeconfig", kubeconfig(), "--wait", "120s", "--config", "-"]
+    create: list[str | Path] = [
+        "create",
+        "cluster",
+        "--name",
+        NAME,
+        "--kubeconfig",
+        kubeconfig(),
+        "--wait",
+        "120s",
+        "--config",
+        "-",
+    ]
     kubeconfig().parent.mkdir(parents=True, exist_ok=True)
     with step(f"Creating the kind cluster {NAME}"):
         shell.run([_kind(), *create], stdin=json.dumps(document), timeout=UP_SECONDS)

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import concurrent.futures
+import datetime as dt
 import json
 import socket
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from dev.cluster import build, components, containers, fake_nodes, host, images, owner, pki, prerequisites, processes
+from dev.cluster import (
+    build,
+    components,
+    containers,
+    dns,
+    fake_nodes,
+    host,
+    images,
+    owner,
+    pki,
+    prerequisites,
+    processes,
+)
 from dev.cluster.api import Api, ApiError
 from dev.cluster.errors import ClusterError
 from dev.cluster.progress import say, step
-from dev.cluster.settings import ADMIN_KUBECONFIG, MAX_REAL_NODES, POLICY_SOCKET, RUN, STATE, Network, Node
+from dev.cluster.settings import (
+    ADMIN_KUBECONFIG,
+    CLUSTER_DOMAIN,
+    MAX_REAL_NODES,
+    POLICY_SOCKET,
+    RUN,
+    STATE,
+    Network,
+    Node,
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +74,7 @@ def up(options: Options) -> None:
         with step("Starting kubelet, kube-proxy and policy enforcement"):
             _start_nodes(binary, network, nodes, archives)
         with step("Waiting for nodes, DNS and service accounts"):
-            _wait_ready(nodes)
+            _wait_ready(network, nodes)
         if options.fake_nodes:
             fake_nodes.start(network, options.fake_nodes, options.stages)
     say(f"Cluster is ready: KUBECONFIG={ADMIN_KUBECONFIG}")
@@ -84,6 +106,8 @@ def _start_control_plane(binary: Path, network: Network, audit_all: bool) -> Non
     with step("Starting etcd and the API server"):
         processes.start("etcd", components.etcd(binary))
         processes.wait_until(_etcd_healthy, "etcd", 30, "etcd")
+        if audit_all and components.audit_policy_changed(audit_all):
+            processes.stop("kube-apiserver", 3)  # it reads its policy only once
         processes.start("kube-apiserver", components.api_server(binary, network, audit_all))
         api = Api(ADMIN_KUBECONFIG)
         processes.wait_until(lambda: api.answers("/readyz"), "kube-apiserver", 90, "kube-apiserver")
@@ -102,12 +126,13 @@ def _etcd_healthy() -> bool:
 def _start_nodes(binary: Path, network: Network, nodes: Sequence[Node], archives: Sequence[Path]) -> None:
     for node in nodes:
         processes.start(f"containerd-{node.name}", components.containerd(node))
-    components.kubectl(binary, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=components.addons(network))
+    apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"]
+    components.kubectl(binary, *apply, stdin=components.addons(network))
     environment = components.enforcer_environment()
     processes.start("policy-enforcer", components.enforcer(nodes), environment)
     for node in nodes:
         name = f"containerd-{node.name}"
-        processes.wait_until(lambda node=node: containers.answers(node), name, 30, name)
+        processes.wait_until(partial(containers.answers, node), name, 30, name)
     containers.load(nodes, archives)
     processes.wait_until(_enforcer_answers, "policy-enforcer", 30, "policy-enforcer")
     processes.start("kube-proxy", components.proxy(binary, network, nodes[0]))
@@ -124,21 +149,33 @@ def _enforcer_answers() -> bool:
     return True
 
 
-def _wait_ready(nodes: Sequence[Node]) -> None:
+def _wait_ready(network: Network, nodes: Sequence[Node]) -> None:
     api = Api(ADMIN_KUBECONFIG)
     for node in nodes:
-        kubelet = f"kubelet-{node.name}"
-        processes.wait_until(lambda node=node: node_ready(api, node.name), f"node {node.name}", 60, kubelet)
+        processes.wait_until(partial(_reports_ready, api, node), f"node {node.name}", 60, f"kubelet-{node.name}")
     account = "/api/v1/namespaces/default/serviceaccounts/default"
     processes.wait_until(lambda: api.answers(account), "service accounts", 60, "kube-controller-manager")
-    processes.wait_until(lambda: _dns_available(api), "CoreDNS (see `kubectl -n kube-system describe pods`)", 90)
+    server = str(network.dns_service)
+    answer = partial(dns.resolves, server, f"kubernetes.default.svc.{CLUSTER_DOMAIN}")
+    processes.wait_until(answer, "CoreDNS (see `kubectl -n kube-system describe pods`)", 90)
     for name in processes.names():
         if not processes.running(name):
             raise ClusterError(f"{name} ended; see {processes.log_file(name)}")
 
 
+def _reports_ready(api: Api, node: Node) -> bool:
+    """Whether the node is ready by the word of the kubelet that runs now: its lease is younger than that process."""
+    process = processes.recorded(f"kubelet-{node.name}")
+    try:
+        lease = api.get(f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node.name}")
+    except ApiError:
+        return False
+    renewed = dt.datetime.fromisoformat(lease["spec"]["renewTime"]).timestamp()
+    return process is not None and renewed > process.started_at() and node_ready(api, node.name)
+
+
 def node_ready(api: Api, name: str) -> bool:
-    """Whether the node's condition Ready is True now, reported by a kubelet of this run."""
+    """Whether the node's condition Ready is True."""
     try:
         conditions = api.get(f"/api/v1/nodes/{name}")["status"].get("conditions", [])
     except ApiError:
@@ -146,13 +183,11 @@ def node_ready(api: Api, name: str) -> bool:
     return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
 
 
-def _dns_available(api: Api) -> bool:
-    path = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices?labelSelector=kubernetes.io/service-name=kube-dns"
-    try:
-        slices: list[dict[str, Any]] = api.get(path)["items"]
-    except ApiError:
+def is_up() -> bool:
+    """Whether the API server answers and nothing that was started has ended."""
+    if not all(processes.running(name) for name in ("etcd", "kube-apiserver", *processes.names())):
         return False
-    return any(point["conditions"].get("ready") for entry in slices for point in entry.get("endpoints") or [])
+    return Api(ADMIN_KUBECONFIG).answers("/readyz")
 
 
 def load(archives: Sequence[Path]) -> None:

@@ -77,7 +77,8 @@ def claim() -> bool:
             return False
         if other.exists() or anything_runs():
             raise ClusterError(
-                f"this machine's local cluster belongs to the checkout {other}. Cure: set {SHARE_VARIABLE}=1 to share it, "
+                f"this machine's local cluster belongs to the checkout {other}. "
+                f"Cure: set {SHARE_VARIABLE}=1 to share it, "
                 f"or end it with `make cluster-down` and `python3 dev/cluster/cli.py down --wipe` in {other}, "
                 "or bring your own (TIDEGATE_CLUSTER=given and KUBECONFIG)"
             )

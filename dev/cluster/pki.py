@@ -13,6 +13,7 @@ from dev.cluster import shell
 from dev.cluster.settings import CLUSTER_DOMAIN, PKI, Network, Node
 
 DAYS = "3650"
+_USERS = ("admin", "controller-manager", "scheduler", "proxy", "policy", "kwok")
 _KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 
 
@@ -65,8 +66,7 @@ def make(network: Network, nodes: Sequence[Node]) -> None:
     leaves = _control_plane(network) + [leaf for node in nodes for leaf in _kubelet(node)]
     for leaf in leaves:
         _sign(leaf)
-    users = {"admin", "controller-manager", "scheduler", "proxy", "policy", "kwok", *(f"kubelet-{n.name}" for n in nodes)}
-    for user in users:
+    for user in [*_USERS, *(f"kubelet-{node.name}" for node in nodes)]:
         _kubeconfig(user, network.api_url)
 
 
@@ -77,7 +77,7 @@ def _authority(name: str, common_name: str) -> None:
     usage = "keyUsage=critical,keyCertSign,cRLSign,digitalSignature"
     extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", usage]
     fresh = certificate.with_suffix(".new")
-    names = ["-subj", f"/CN={common_name}", *extensions, "-keyout", key, "-out", fresh]
+    names: list[str | Path] = ["-subj", f"/CN={common_name}", *extensions, "-keyout", key, "-out", fresh]
     shell.run(["openssl", "req", "-x509", *_KEY, "-days", DAYS, *names])
     fresh.rename(certificate)
 
@@ -96,8 +96,14 @@ def _sign(leaf: Leaf) -> None:
     if leaf.serves:
         lines.append(f"subjectAltName={','.join(leaf.serves)}")
     extensions.write_text("\n".join(lines) + "\n")
-    signer = ["-CA", PKI / f"{leaf.authority}.crt", "-CAkey", PKI / f"{leaf.authority}.key", "-CAcreateserial"]
-    output = ["-days", DAYS, "-extfile", extensions, "-out", fresh]
+    signer: list[str | Path] = [
+        "-CA",
+        PKI / f"{leaf.authority}.crt",
+        "-CAkey",
+        PKI / f"{leaf.authority}.key",
+        "-CAcreateserial",
+    ]
+    output: list[str | Path] = ["-days", DAYS, "-extfile", extensions, "-out", fresh]
     shell.run(["openssl", "x509", "-req", "-in", request, *signer, *output])
     request.unlink()
     extensions.unlink()

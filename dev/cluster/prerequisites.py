@@ -26,7 +26,7 @@ PROGRAMS = {
     "/usr/lib/cni/bridge": "containernetworking-plugins",
     "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
 }
-GO_CURE = "install Go 1.21 or later from https://go.dev/dl/ into /usr/local/go (newer toolchains are then fetched by it)"
+GO_CURE = "install Go 1.21 or later from https://go.dev/dl/ into /usr/local/go (it fetches newer toolchains itself)"
 
 
 def require_root() -> None:

@@ -37,6 +37,11 @@ class Process:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def started_at(self) -> float:
+        """When it began, in seconds since the epoch."""
+        boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+        return int(boot.split()[1]) + self.started / os.sysconf("SC_CLK_TCK")
+
     def resident_mib(self) -> float:
         """Resident memory in MiB, 0 where it has ended."""
         try:

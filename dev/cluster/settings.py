@@ -24,6 +24,7 @@ BASE_PACKAGES = ("ca-certificates", "git", "python3", "python3-venv")
 STATE = Path("/var/lib/tidegate-local")
 RUN = Path("/run/tidegate-local")
 CGROUP = "tidegate-local"
+CNI_NETWORK = "tidegate-local"
 NAT_TABLE = "tidegate_local"
 POLICY_TABLE = "tidegate_local_policy"
 PROCESS_MARK = "TIDEGATE_LOCAL_CLUSTER"

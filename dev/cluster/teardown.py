@@ -1,4 +1,4 @@
-"""Ending the local cluster without a trace: processes, Pods, mounts, cgroups, links, rules, sysctls. Works after a crash."""
+"""Ending the local cluster without a trace, also after a crash: processes, Pods, mounts, cgroups, links, rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from dev.cluster import host, owner, prerequisites, processes
 from dev.cluster.errors import ClusterError
 from dev.cluster.progress import say, step
-from dev.cluster.settings import MAX_REAL_NODES, RUN, STATE, Network
+from dev.cluster.settings import CNI_NETWORK, MAX_REAL_NODES, RUN, STATE, Network
 
 # in this order: nothing restarts what was ended before it; the API server before its database
 _ORDER = ("kwok", "kubelet", "kube-proxy", "kube-scheduler", "kube-controller-manager", "policy-enforcer")
@@ -20,6 +20,17 @@ _PATIENCE = {"kube-apiserver": 3.0, "kwok": 2.0}
 _DEFAULT_PATIENCE = 5.0
 _KUBELET_PLUGINS = Path("/var/lib/kubelet/device-plugins")  # does not follow --root-dir
 _CONTAINER_LOGS = Path("/var/log/containers")  # neither does this one
+_SHIM_SOCKETS = Path("/run/containerd/s")
+_PLUGIN_RESULTS = Path("/var/lib/cni/results")
+_SHARED_DIRECTORIES = (
+    _KUBELET_PLUGINS,
+    _KUBELET_PLUGINS.parent,
+    _CONTAINER_LOGS,
+    _PLUGIN_RESULTS,
+    _PLUGIN_RESULTS.parent,
+    _SHIM_SOCKETS,
+    _SHIM_SOCKETS.parent,
+)
 
 
 def down(wipe: bool, force: bool) -> None:
@@ -88,6 +99,7 @@ def _kill_cgroups() -> None:
 
 
 def _clean_host() -> None:
+    _forget_sandboxes()
     host.unmount_all()
     host.remove_cgroups()
     host.remove_rules()
@@ -97,7 +109,24 @@ def _clean_host() -> None:
     for link in _CONTAINER_LOGS.glob("*.log"):
         if link.is_symlink() and str(link.readlink()).startswith(f"{STATE}/"):
             link.unlink()
+    for entry in (_KUBELET_PLUGINS / "kubelet.sock", _KUBELET_PLUGINS / "kubelet_internal_checkpoint"):
+        entry.unlink(missing_ok=True)
     shutil.rmtree(RUN, ignore_errors=True)
+    for directory in _SHARED_DIRECTORIES:
+        with suppress(OSError):
+            directory.rmdir()  # only where nobody else has something in it
+
+
+def _forget_sandboxes() -> None:
+    """Remove what containerd, whatever its configuration says, keeps in directories of the whole machine."""
+    for file in RUN.glob("node*/containerd/io.containerd.runtime.v2.task/k8s.io/*/address"):
+        socket = Path(file.read_text().strip().removeprefix("unix://"))
+        if socket.parent == _SHIM_SOCKETS:
+            socket.unlink(missing_ok=True)
+    for result in _PLUGIN_RESULTS.glob(f"{CNI_NETWORK}-*-eth0"):
+        sandbox = result.name.removeprefix(f"{CNI_NETWORK}-").removesuffix("-eth0")
+        (_PLUGIN_RESULTS / f"cni-loopback-{sandbox}-lo").unlink(missing_ok=True)
+        result.unlink()
 
 
 def _network() -> Network:
@@ -109,11 +138,6 @@ def _wipe() -> None:
     if any(path.startswith(f"{STATE}/") for path in host.mounts()):
         raise ClusterError(f"something is still mounted below {STATE}; see /proc/mounts, unmount it and try again")
     shutil.rmtree(STATE, ignore_errors=True)
-    for entry in (_KUBELET_PLUGINS / "kubelet.sock", _KUBELET_PLUGINS / "kubelet_internal_checkpoint"):
-        entry.unlink(missing_ok=True)
-    for directory in (_KUBELET_PLUGINS, _KUBELET_PLUGINS.parent, _CONTAINER_LOGS):
-        with suppress(OSError):
-            directory.rmdir()  # only where nobody else has something in it
 
 
 def _check_nothing_left() -> None:

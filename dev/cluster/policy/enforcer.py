@@ -1,6 +1,6 @@
 """The enforcing process: watches, renders, applies, and answers the network plugin.
 
-    python3 -m dev.cluster.policy.enforcer KUBECONFIG SOCKET TABLE POD_FIELD_SELECTOR
+python3 -m dev.cluster.policy.enforcer KUBECONFIG SOCKET TABLE POD_FIELD_SELECTOR
 """
 
 from __future__ import annotations
