@@ -131,7 +131,8 @@ class Retry(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "self.maxBackoffSeconds >= self.backoffSeconds",
+                "!has(self.maxBackoffSeconds) || !has(self.backoffSeconds)"
+                " || self.maxBackoffSeconds >= self.backoffSeconds",
                 "retry.maxBackoffSeconds must be at least retry.backoffSeconds: raise it or lower the other",
                 fieldPath=".maxBackoffSeconds",
             )
@@ -309,10 +310,15 @@ class FinalizationStatus(ApiModel):
     passed: bool = Field(default=False, description="Whether everything merged and the head is green.")
     reason: str = Field(default="", max_length=64, description="The verdict in one CamelCase word.")
     message: str = Field(default="", max_length=1024, description="The verdict for people.")
-    start_time: Time | None = Field(default=None, description="When the current round began.")
-    requeued: Annotated[list[ShortObjectName], Field(max_length=1000, json_schema_extra=ATOMIC_LIST)] | None = Field(
-        default=None, description="Tasks whose change was queued again in the current round."
-    )
+    sweep: int = Field(default=0, ge=0, description="Number of the sweep that the round was judged by.")
+    sweep_start_time: Time | None = Field(default=None, description="When the round began to wait for its sweep.")
+
+
+class PlanningStatus(ApiModel):
+    """How far planning is."""
+
+    handoffs: int = Field(default=0, ge=0, description="Ended tasks when the newest plan was applied.")
+    complete: bool = Field(default=False, description="Whether no further plan will be asked for.")
 
 
 class BuildRequestStatus(Status):
@@ -324,6 +330,7 @@ class BuildRequestStatus(Status):
         list[Annotated[str, Field(max_length=63)]], Field(max_length=1000, json_schema_extra=ATOMIC_LIST)
     ] = Field(default=[], description="Names of the tasks that hold a slot.")
     iteration: int = Field(default=0, ge=0, description="Plans applied.")
+    planning: PlanningStatus | None = Field(default=None, description="How far planning is.")
     head_commit: StatusCommit | None = Field(default=None, description="Head of the target branch as last seen.")
     unmerged: Annotated[list[Unmerged], Field(max_length=100, json_schema_extra=map_list("task"))] = Field(
         default=[], description="Changes that are not in the target branch."
@@ -331,6 +338,7 @@ class BuildRequestStatus(Status):
     unmerged_total: int = Field(default=0, ge=0, description="How many changes are unmerged, listed or not.")
     usage: Usage | None = Field(default=None, description="What the build's tasks spent.")
     last_sweep: LastSweep | None = Field(default=None, description="The newest sweep that ended.")
+    sweeps: int = Field(default=0, ge=0, description="Sweeps that ended, those without a result included.")
     green_sweeps: int = Field(default=0, ge=0, description="Green sweeps in a row.")
     finalization: FinalizationStatus | None = Field(default=None, description="How far finalization is.")
     start_time: Time | None = Field(default=None, description="When the operator first saw the build.")
