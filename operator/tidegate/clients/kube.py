@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
 import aiohttp
@@ -71,6 +71,16 @@ class Kube:
     async def list_metadata(self, kind: str, namespace: str | None = None, selector: str = "") -> tuple[Items, str]:
         """As `list`, but only `metadata` of each object: cheap for both sides."""
         return await self._pages(kind, namespace, selector, PARTIAL)
+
+    async def probe(self, kind: str, namespace: str | None = None) -> None:
+        """See whether a kind is served and may be listed; raises NotFound, Forbidden."""
+        path = resource_of(kind).path(namespace)
+        await self.session.request("GET", path, verb="list", kind=kind, params={"limit": "1"}, accept=PARTIAL)
+
+    async def new_session(self) -> tuple[aiohttp.ClientSession, str]:
+        """A session of its own with the present token, and the server's URL: for a library that makes requests itself
+        and asks again when the token is refused."""
+        return await self.session.separate(), self.session.server
 
     async def _pages(self, kind: str, namespace: str | None, selector: str, accept: str) -> tuple[Items, str]:
         path = resource_of(kind).path(namespace)
@@ -179,7 +189,7 @@ class Kube:
 
     async def watch_one(
         self, kind: str, namespace: str, name: str, resource_version: str, seconds: float
-    ) -> AsyncIterator[Json]:
+    ) -> AsyncGenerator[Json, None]:
         """The changes of one object after a resourceVersion, for at most about `seconds`. Yields watch events; ends
         early when the connection breaks; raises KubeErrors when the request is refused."""
         params = {

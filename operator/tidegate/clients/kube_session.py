@@ -130,6 +130,12 @@ class KubeSession:
         self.server = configuration.host.rstrip("/")
         self._on_call = on_call or (lambda _verb, _kind, _code: None)
 
+    async def separate(self) -> aiohttp.ClientSession:
+        """A new session to the same server that carries the present token; the caller closes it."""
+        session = await new_session(self._configuration, connections=0)
+        session.headers.update(await auth_headers(self._configuration))
+        return session
+
     async def close(self) -> None:
         """Close the connections."""
         await self.http.close()

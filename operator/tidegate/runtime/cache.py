@@ -62,6 +62,10 @@ class Cache:
     def __init__(self, kinds: dict[str, Kind]) -> None:
         self._shelves = {name: _Shelf(kind) for name, kind in kinds.items()}
 
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that are kept."""
+        return tuple(self._shelves)
+
     def watches(self, kind: str) -> bool:
         """Whether objects of a kind are kept at all."""
         return kind in self._shelves
@@ -138,6 +142,12 @@ class Cache:
         self._bury(shelf, key, max(resource_version, old.meta.resource_version))
         del shelf.views[key]
         self._tell(shelf, key, old, None)
+
+    def is_behind(self, key: Key, version: int) -> bool:
+        """Whether an object of this resourceVersion would be news."""
+        shelf = self._shelves[key.kind]
+        view = shelf.views.get(key)
+        return version > (view.meta.resource_version if view is not None else shelf.tombstones.get(key, -1))
 
     def reconcile_list(
         self, kind: str, namespace: str | None, present: set[tuple[str, str, str]], version: int

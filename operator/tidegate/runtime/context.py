@@ -23,6 +23,7 @@ from tidegate.runtime.keys import Key
 from tidegate.runtime.queue import WorkQueue
 from tidegate.runtime.writer import Writer
 from tidegate.settings import Settings
+from tidegate.telemetry import metrics
 
 Reconciler = Callable[[Key], Awaitable[float | None]]
 
@@ -74,6 +75,7 @@ class Context:
 
     def observe(self, kind: str, event: dict[str, Any]) -> None:
         """Take a watch event into the cache: `object` and `type` (None for a listed one, ADDED, MODIFIED, DELETED)."""
+        metrics.WATCH_EVENTS.labels(kind).inc()
         obj = event["object"]
         if event["type"] == "DELETED":
             meta = obj["metadata"]

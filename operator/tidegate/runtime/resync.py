@@ -1,0 +1,87 @@
+"""Comparing the cache with the cluster: finds what the watches did not tell.
+
+After a 410 kopf lists again and tells nobody what vanished; a watch may also just be silent. Only metadata is listed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from tidegate.errors import NotFound
+from tidegate.runtime.context import Context
+from tidegate.runtime.keys import Key
+from tidegate.runtime.kinds import Kind
+from tidegate.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+GET_AT_MOST = 50  # more missing objects than this are listed whole
+SETTLE_STEP_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a comparison found."""
+
+    ghosts: tuple[Key, ...] = ()  # in the cache, not in the cluster
+    missed: tuple[Key, ...] = ()  # in the cluster, not or older in the cache
+
+
+async def resync(ctx: Context, kinds: dict[str, Kind], settle_seconds: float = 0.0) -> dict[str, Found]:
+    """Bring every kind in step; see `resync_kind`."""
+    found = await asyncio.gather(*(resync_kind(ctx, kind, settle_seconds) for kind in kinds.values()))
+    return dict(zip(kinds, found, strict=True))
+
+
+async def resync_kind(ctx: Context, kind: Kind, settle_seconds: float = 0.0) -> Found:
+    """List a kind; drop ghosts and queue their keys; fetch what the watch has not delivered after `settle_seconds`."""
+    scopes = ctx.settings.scopes if kind.resource.namespaced else [None]
+    ghosts: list[Key] = []
+    missed: list[Key] = []
+    for scope in scopes:
+        items, version = await ctx.kube.list_metadata(kind.name, scope, kind.selector)
+        listed = {
+            Key(kind.name, meta.get("namespace", ""), meta["name"]): (meta["uid"], int(meta["resourceVersion"]))
+            for meta in (item["metadata"] for item in items)
+        }
+        present = {(key.namespace, key.name, uid) for key, (uid, _) in listed.items()}
+        gone = ctx.cache.reconcile_list(kind.name, scope, present, int(version))
+        for key in gone:
+            ctx.queue.add(key)
+        ghosts += gone
+        versions = {key: number for key, (_, number) in listed.items()}
+        late = await _settle(ctx, versions, settle_seconds)
+        await _fetch(ctx, kind, scope, late)
+        missed += late
+    if ghosts:
+        metrics.GHOSTS.labels(kind.name).inc(len(ghosts))
+        log.warning("dropped objects that are gone", extra={"kind": kind.name, "number": len(ghosts)})
+    if missed:
+        metrics.MISSED.labels(kind.name).inc(len(missed))
+    return Found(tuple(ghosts), tuple(missed))
+
+
+async def _settle(ctx: Context, versions: dict[Key, int], seconds: float) -> list[Key]:
+    """The keys that are older in the cache than listed, after the watch had some time to deliver them."""
+    waited = 0.0
+    while True:
+        late = [key for key, version in versions.items() if ctx.cache.is_behind(key, version)]
+        if not late or waited >= seconds:
+            return late
+        await asyncio.sleep(SETTLE_STEP_SECONDS)
+        waited += SETTLE_STEP_SECONDS
+
+
+async def _fetch(ctx: Context, kind: Kind, scope: str | None, late: list[Key]) -> None:
+    if len(late) > GET_AT_MOST:
+        items, _ = await ctx.kube.list(kind.name, scope, kind.selector)
+        for item in items:
+            ctx.cache.offer(kind.name, item)
+        return
+    for key in late:
+        try:
+            ctx.cache.offer(kind.name, await ctx.kube.get(kind.name, key.namespace, key.name))
+        except NotFound:
+            continue

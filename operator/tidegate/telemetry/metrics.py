@@ -1,0 +1,79 @@
+"""Every metric of the process; the only place that spells their names. Labels are bounded: no names of users' objects
+but namespaces and lanes, no words of agents or models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+_SHORT = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_LONG = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+
+# Builds and tasks
+FINALIZATIONS = Counter("tidegate_finalizations_total", "Builds that ended, by reason.", ["reason"])
+FINALIZATION_SECONDS = Histogram(
+    "tidegate_finalization_seconds", "From all tasks ended to the verdict of a build.", buckets=_LONG
+)
+BUILD_SECONDS = Histogram("tidegate_build_seconds", "From start to verdict of a build.", ["reason"], buckets=_LONG)
+PLANS = Counter("tidegate_plans_total", "Plans that were applied or refused.", ["outcome"])
+ATTEMPTS = Counter("tidegate_attempts_total", "Attempts that ended.", ["role", "outcome", "reason"])
+ATTEMPT_SECONDS = Histogram("tidegate_attempt_seconds", "From claim to end of an attempt.", ["outcome"], buckets=_LONG)
+POD_CREATE_SECONDS = Histogram(
+    "tidegate_pod_create_seconds", "From the creation of a task to that of its first Pod.", buckets=_SHORT
+)
+POD_START_SECONDS = Histogram(
+    "tidegate_pod_start_seconds", "From the creation of an agent Pod to its agent container running.", buckets=_LONG
+)
+TOKENS = Counter("tidegate_tokens_total", "Model tokens that attempts used.", ["direction"])  # in | out
+MODEL_CALLS = Counter("tidegate_model_calls_total", "Model calls that attempts made.")
+SWEEPS = Counter("tidegate_sweeps_total", "Sweeps of a target's head.", ["outcome"])  # green | red | infra
+
+# Lanes
+CANDIDATE_SECONDS = Histogram("tidegate_candidate_seconds", "Forming one candidate.", buckets=_SHORT)
+LANDING_SECONDS = Histogram("tidegate_landing_seconds", "From intent to the known result of a push.", buckets=_SHORT)
+GATE_SECONDS = Histogram("tidegate_gate_seconds", "From start to verdict of a gate.", ["verdict"], buckets=_LONG)
+MERGES = Counter("tidegate_merges_total", "MergeJobs that ended.", ["outcome"])  # a reason
+QUEUE_SECONDS = Histogram("tidegate_merge_queue_seconds", "From creation to the end of a MergeJob.", buckets=_LONG)
+GIT_ERRORS = Counter("tidegate_git_errors_total", "Git commands on remotes that failed.", ["operation"])
+
+# The machine room
+RECONCILE_SECONDS = Histogram("tidegate_reconcile_seconds", "One reconcile.", ["kind"], buckets=_SHORT)
+RECONCILE_ERRORS = Counter("tidegate_reconcile_errors_total", "Reconciles that failed.", ["kind", "error"])
+API_CALLS = Counter("tidegate_api_calls_total", "Requests to the API server.", ["verb", "kind", "code"])
+WATCH_EVENTS = Counter("tidegate_watch_events_total", "Watch events taken, listed objects included.", ["kind"])
+GHOSTS = Counter("tidegate_cache_ghosts_total", "Objects whose deletion no event told of.", ["kind"])
+MISSED = Counter("tidegate_cache_missed_total", "Changes that no event told of in time.", ["kind"])
+LEADER = Gauge("tidegate_leader", "1 while this replica holds the Lease.")
+LEADER_CHANGES = Counter("tidegate_leader_changes_total", "Times this replica took or lost the Lease.", ["to"])
+LOOP_LAG_SECONDS = Gauge("tidegate_loop_lag_seconds", "How late the event loop's last heartbeat was.")
+
+
+def count_api_call(verb: str, kind: str, code: str) -> None:
+    """Count a request; the observer that the API client is given."""
+    API_CALLS.labels(verb, kind, code).inc()
+
+
+Counts = Mapping[tuple[str, ...], float]
+
+
+class StateCollector(Collector):
+    """Gauges that are read from the cache when somebody scrapes."""
+
+    def __init__(self, gauges: Iterable[tuple[str, str, tuple[str, ...], Callable[[], Counts]]]) -> None:
+        self._gauges = list(gauges)  # name, help, labels, counts by label values
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Called at each scrape."""
+        for name, text, labels, read in self._gauges:
+            family = GaugeMetricFamily(name, text, labels=labels)
+            for values, number in read().items():
+                family.add_metric(values, number)
+            yield family
+
+
+def exposition(registry: CollectorRegistry = REGISTRY) -> bytes:
+    """All metrics in the Prometheus text format."""
+    return generate_latest(registry)
