@@ -162,8 +162,10 @@ class Cache:
             and view.meta.resource_version <= version
             and (key.namespace, key.name, view.meta.uid) not in present
         ]
+        again = {(space, name) for space, name, _ in present}  # names that another object has now
         for key, uid in ghosts:
-            self.remove(key, uid, version)
+            # the deletion is no younger than the list, but an object of the same name may be as old as that
+            self.remove(key, uid, 0 if (key.namespace, key.name) in again else version - 1)
         return [key for key, _ in ghosts]
 
     def _bury(self, shelf: _Shelf, key: Key, version: int) -> None:

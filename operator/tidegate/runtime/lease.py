@@ -91,7 +91,12 @@ class Lease:
             return
         spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
         with contextlib.suppress(KubeError):
-            await self._patch(spec, timeout_seconds=2.0)
+            try:
+                await self._patch(spec, timeout_seconds=2.0)
+            except Conflict:  # a renewal was cut off after it was sent
+                await self._look()
+                if self.holder == self.identity:
+                    await self._patch(spec, timeout_seconds=2.0)
 
     # -- leading
 

@@ -35,7 +35,7 @@ RELIST_SECONDS = 1.0
 
 
 class Operator:
-    """Everything that runs, wired together. `rooms` are pairs of what installs reconcilers and what registers watches."""
+    """Everything that runs, wired together. A room is a pair: what installs reconcilers, what registers watches."""
 
     def __init__(
         self, settings: Settings, kube: Kube, kinds: dict[str, Kind], rooms: Iterable[tuple[Install, Register]]
