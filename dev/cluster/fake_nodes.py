@@ -49,6 +49,7 @@ def _run(binary: Path, network: Network, stages: Path) -> None:
         "manage-nodes-with-annotation-selector": f"{ANNOTATION}=fake",
         "node-lease-duration-seconds": 40,
         "cidr": network.fake_pods,
+        "v": "WARN",
     }
     processes.start(PROCESS, [binary.resolve(), *(f"--{name}={value}" for name, value in flags.items())])
 
@@ -76,7 +77,8 @@ def _ready(api: Api) -> int:
     return sum(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
 
 
-def remove(api: Api) -> None:
-    """Delete the fake Node objects."""
+def remove() -> None:
+    """Delete the fake Node objects that an earlier run left without kwok."""
+    api = Api(ADMIN_KUBECONFIG)
     for node in api.get(f"/api/v1/nodes?labelSelector={LABEL}")["items"]:
         api.request("DELETE", f"/api/v1/nodes/{node['metadata']['name']}")

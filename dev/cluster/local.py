@@ -77,6 +77,8 @@ def up(options: Options) -> None:
             _wait_ready(network, nodes)
         if options.fake_nodes:
             fake_nodes.start(network, options.fake_nodes, options.stages)
+        elif not processes.running(fake_nodes.PROCESS):
+            fake_nodes.remove()
     say(f"Cluster is ready: KUBECONFIG={ADMIN_KUBECONFIG}")
 
 
