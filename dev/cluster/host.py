@@ -155,12 +155,26 @@ def make_cgroup(node: Node) -> None:
     """Make the cgroup below which the node's kubelet keeps its Pods."""
     for root in cgroup_roots():
         (root / node.cgroup).mkdir(parents=True, exist_ok=True)
-        if root.name != "cpuset":
-            continue
-        for path in (root / CGROUP, root / node.cgroup):  # a cpuset starts empty and then takes no process
-            for name in ("cpuset.cpus", "cpuset.mems"):
-                if not (path / name).read_text().strip():
-                    (path / name).write_text((path.parent / name).read_text())
+        if (root / "cpuset.cpus").exists():
+            _fill_cpuset(root / CGROUP)
+            _fill_cpuset(root / node.cgroup)
+        elif root == _CGROUP_ROOT:
+            _pass_controllers_on(root)
+            _pass_controllers_on(root / CGROUP)
+
+
+def _fill_cpuset(path: Path) -> None:
+    """With cgroup v1 a cpuset starts empty, and then takes no process."""
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        if not (path / name).read_text().strip():
+            (path / name).write_text((path.parent / name).read_text())
+
+
+def _pass_controllers_on(path: Path) -> None:
+    """With cgroup v2 a controller reaches children only when the parent says so."""
+    for controller in (path / "cgroup.controllers").read_text().split():
+        with suppress(OSError):
+            (path / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def cgroup_processes() -> list[int]:

@@ -68,6 +68,11 @@ def anything_runs() -> bool:
     return any(processes.running(name) for name in processes.names())
 
 
+def may_be_wiped() -> bool:
+    """Whether beginning anew harms nobody: the cluster is ours, or another checkout's that is stopped."""
+    return is_ours() or not anything_runs()
+
+
 def claim() -> bool:
     """Make this checkout the owner; False where it shares another's. Raises ClusterError on an unwanted meeting."""
     other = current()
@@ -79,7 +84,8 @@ def claim() -> bool:
             raise ClusterError(
                 f"this machine's local cluster belongs to the checkout {other}. "
                 f"Cure: set {SHARE_VARIABLE}=1 to share it, "
-                f"or end it with `make cluster-down` and `python3 dev/cluster/cli.py down --wipe` in {other}, "
+                f"or end it with `make cluster-down` in {other} and begin anew here with "
+                "`python3 dev/cluster/cli.py up --wipe`, "
                 "or bring your own (TIDEGATE_CLUSTER=given and KUBECONFIG)"
             )
         say(f"Taking over the cluster's state from {other}, which is gone")
