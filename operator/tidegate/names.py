@@ -17,6 +17,7 @@ LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 LABEL_PART_OF = "app.kubernetes.io/part-of"
 LABEL_COMPONENT = "tidegate.dev/component"  # agent | gate
 LABEL_BUILD = "tidegate.dev/build"
+LABEL_BUILD_UID = "tidegate.dev/build-uid"  # on what outlives a build: GateRuns of its sweeps
 LABEL_TASK = "tidegate.dev/task"
 LABEL_ATTEMPT = "tidegate.dev/attempt"
 LABEL_ROLE = "tidegate.dev/role"

@@ -1,0 +1,1 @@
+"""What to do for a build: pure functions of its world."""

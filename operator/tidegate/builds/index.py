@@ -1,0 +1,525 @@
+"""What is known of each build's tasks and merge jobs, kept as events come.
+
+Nothing here walks a build's tasks because one of them changed: an event costs its own dependencies and dependents.
+Everything can be made again from the cache (`rebuild`), and is the same then.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from itertools import islice
+
+from tidegate import names
+from tidegate.api import reasons
+from tidegate.api.views import MergeJobView, PodView, TaskView, condition
+from tidegate.builds.decide.world import ACTIVE, FIXER, MAX_NAMED, MAX_UNMERGED, PLANNER, TERMINAL, Change
+from tidegate.runtime.cache import Cache
+from tidegate.runtime.context import parse_time
+from tidegate.runtime.keys import Key
+
+_NOT_SETTLED = frozenset({reasons.WAITING, reasons.PROGRESSING, reasons.LANDING, reasons.GATING, reasons.PENDING})
+
+
+class Phase(Enum):
+    """Where a task stands from its build's view."""
+
+    READY = "ready"
+    DELAYED = "delayed"  # ready, but not before its next attempt's time
+    WAITING = "waiting"  # for dependencies
+    ACTIVE = "active"  # assigned, running, or with an attempt that has not ended
+    CANCELLING = "cancelling"  # Pending and asked to end
+    LEAVING = "leaving"  # Pending and being deleted
+    DONE = "done"
+
+
+@dataclass(slots=True)
+class Job:
+    """A MergeJob of a build."""
+
+    view: MergeJobView
+    task: str
+    ended: bool
+    merged: bool
+
+
+@dataclass(slots=True)
+class Record:
+    """A task of a build, with what was derived from it when it last changed."""
+
+    view: TaskView
+    phase: Phase
+    unsettled: bool
+    unmerged: bool
+    usage: tuple[int, int, int]
+    place: tuple[int, str, str]  # priority, creation, name: the order of dispatch
+
+
+@dataclass(slots=True)
+class BuildState:
+    """All that is derived from one build's tasks and jobs."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    ready: list[tuple[int, str, str]] = field(default_factory=list)  # sorted
+    by_phase: dict[Phase, dict[str, None]] = field(default_factory=lambda: {phase: {} for phase in Phase})
+    unsettled: dict[str, None] = field(default_factory=dict)
+    unmerged: dict[str, None] = field(default_factory=dict)
+    bad: dict[str, None] = field(default_factory=dict)
+    fixing: Counter[str] = field(default_factory=Counter)  # open Fixers of sweeps, by gate
+    handoffs: int = 0
+    running_others: int = 0
+    usage: list[int] = field(default_factory=lambda: [0, 0, 0])
+    jobs: dict[str, Job] = field(default_factory=dict)
+    jobs_of: dict[str, dict[str, None]] = field(default_factory=dict)  # names of jobs by task
+    jobs_open: dict[str, None] = field(default_factory=dict)
+    jobs_merged: int = 0
+
+    def merged(self, task: str) -> bool:
+        """Whether one of the task's jobs has landed."""
+        return any(self.jobs[job].merged for job in self.jobs_of.get(task, ()))
+
+    def queued(self, task: str) -> bool:
+        """Whether one of the task's jobs is on its way."""
+        return any(not self.jobs[job].ended for job in self.jobs_of.get(task, ()))
+
+    def add(self, record: Record) -> None:
+        """Count a task."""
+        self._count(record, 1)
+
+    def drop(self, name: str) -> Record | None:
+        """Count a task no more."""
+        record = self.records.get(name)
+        if record is not None:
+            self._count(record, -1)
+        return record
+
+    def _count(self, record: Record, by: int) -> None:
+        view, name = record.view, record.view.meta.name
+        self.counts[view.state] += by
+        for i in range(3):
+            self.usage[i] += by * record.usage[i]
+        if record.phase is Phase.DONE and view.role != PLANNER:
+            self.handoffs += by
+        if record.phase in _RUNNING and view.role != FIXER:
+            self.running_others += by
+        if record.phase is not Phase.DONE and is_sweep_fixer(view):
+            gate = (view.meta.labels or {})[names.LABEL_GATE]
+            self.fixing[gate] += by
+            if not self.fixing[gate]:
+                del self.fixing[gate]
+        sets = [self.by_phase[record.phase]]
+        sets += [self.unsettled] if record.unsettled else []
+        sets += [self.unmerged] if record.unmerged else []
+        sets += [self.bad] if ended_badly(record) else []
+        if by > 0:
+            self.records[name] = record
+            for names_ in sets:
+                names_[name] = None
+            if record.phase is Phase.READY:
+                insort(self.ready, record.place)
+            return
+        del self.records[name]
+        for names_ in sets:
+            names_.pop(name, None)
+        if record.phase is Phase.READY:
+            del self.ready[bisect_left(self.ready, record.place)]
+
+
+_RUNNING = frozenset({Phase.READY, Phase.DELAYED, Phase.ACTIVE, Phase.CANCELLING})
+
+
+def is_sweep_fixer(view: TaskView) -> bool:
+    """Whether a sweep asked for this task."""
+    return view.role == FIXER and names.LABEL_GATE in (view.meta.labels or {})
+
+
+def ended_badly(record: Record) -> bool:
+    """Whether a task ended so that its build can't pass; of a sweep's Fixer the next sweep decides."""
+    view = record.view
+    if record.phase is not Phase.DONE or view.state == "Complete":
+        return False
+    return not is_sweep_fixer(view)
+
+
+class BuildIndex:
+    """The states of all builds, fed by cache listeners."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._clear()
+
+    def _clear(self) -> None:
+        self._states: dict[str, BuildState] = {}  # by UID of the build
+        self._home: dict[tuple[str, str], str] = {}  # task -> UID of its build
+        self._dependents: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
+        self._unowned: dict[tuple[str, str], dict[str, None]] = {}  # build -> tasks that name it without being its own
+        self._pods: dict[tuple[str, str], dict[str, None]] = {}  # task -> its Pods that may still run
+        self._busy: dict[tuple[str, str], dict[str, None]] = {}  # build -> tasks with such Pods
+
+    # -- feeding
+
+    def rebuild(self) -> None:
+        """Make everything again from the cache."""
+        self._clear()
+        for job in self._cache.all("MergeJob"):
+            self.on_job(Key("MergeJob", job.meta.namespace, job.meta.name), None, job)
+        for task in self._cache.all("AgentTask"):
+            self.on_task(Key("AgentTask", task.meta.namespace, task.meta.name), None, task)
+        for pod in self._cache.all("Pod"):
+            self.on_pod(Key("Pod", pod.meta.namespace, pod.meta.name), None, pod)
+
+    def on_task(self, key: Key, old: TaskView | None, new: TaskView | None) -> list[tuple[str, str]]:
+        """Take a change of a task; returns the builds it touches as (namespace, name)."""
+        place = (key.namespace, key.name)
+        touched: dict[tuple[str, str], None] = {}
+        if old is not None:
+            self._forget(place, old, touched)
+        if new is not None:
+            self._enter(place, new, touched)
+        if _satisfaction(old) != _satisfaction(new):
+            self._wake_dependents(place, touched)
+        return list(touched)
+
+    def on_job(self, key: Key, old: MergeJobView | None, new: MergeJobView | None) -> list[tuple[str, str]]:
+        """Take a change of a MergeJob; returns the builds it touches."""
+        touched: dict[tuple[str, str], None] = {}
+        for view, by in ((old, -1), (new, 1)):
+            if view is not None and view.meta.owner_uid:
+                self._count_job(key.name, view, by)
+        view = new or old
+        assert view is not None
+        build = (view.spec.get("buildRef") or {}).get("name")
+        if build:
+            touched[(key.namespace, build)] = None
+        self._again((key.namespace, _task_of(view)), touched)
+        self._wake_dependents((key.namespace, _task_of(view)), touched)
+        return list(touched)
+
+    def on_pod(self, key: Key, _old: PodView | None, new: PodView | None) -> list[tuple[str, str]]:
+        """Take a change of an agent Pod; returns the builds it touches."""
+        view = new or _old
+        assert view is not None
+        if not view.task or view.component == names.COMPONENT_GATE:
+            return []
+        task, build = (key.namespace, view.task), (key.namespace, view.build)
+        pods = self._pods.setdefault(task, {})
+        if new is not None and not new.terminal:
+            pods[key.name] = None
+            if view.build:
+                self._busy.setdefault(build, {})[view.task] = None
+            return []
+        pods.pop(key.name, None)
+        if not pods:
+            del self._pods[task]
+            busy = self._busy.get(build)
+            if busy is not None:
+                busy.pop(view.task, None)
+                if not busy:
+                    del self._busy[build]
+        return [build] if view.build else []
+
+    # -- asking
+
+    def state(self, uid: str) -> BuildState:
+        """The state of the build with that UID; an empty one when it has no tasks."""
+        return self._states.get(uid) or BuildState()
+
+    def unowned(self, namespace: str, build: str) -> tuple[str, ...]:
+        """Tasks that name the build and belong to nobody."""
+        return tuple(self._unowned.get((namespace, build), ()))
+
+    def dependants(self, namespace: str, task: str) -> int:
+        """How many tasks wait, or waited, for a task."""
+        return len(self._dependents.get((namespace, task), ()))
+
+    def pod_active(self, namespace: str, task: str) -> bool:
+        """Whether a Pod of the task may still run."""
+        return (namespace, task) in self._pods
+
+    def busy(self, namespace: str, build: str) -> frozenset[str]:
+        """Tasks of the build with a Pod that may still run."""
+        return frozenset(self._busy.get((namespace, build), ()))
+
+    def promote(self, uid: str, now: datetime) -> datetime | None:
+        """Make deferred tasks ready whose time has come; returns the time of the next one."""
+        state = self._states.get(uid)
+        if state is None:
+            return None
+        earliest: datetime | None = None
+        for name in list(state.by_phase[Phase.DELAYED]):
+            record = state.records[name]
+            due = parse_time(record.view.next_attempt_time)
+            if due is None or due <= now:
+                state.drop(name)
+                record.phase = Phase.READY
+                state.add(record)
+            elif earliest is None or due < earliest:
+                earliest = due
+        return earliest
+
+    def ready(self, uid: str, without: frozenset[str], limit: int) -> tuple[str, ...]:
+        """The first tasks to start, in order."""
+        state = self.state(uid)
+        return tuple(islice((name for _, _, name in state.ready if name not in without), limit))
+
+    def waits_outside(self, uid: str, finished: frozenset[str]) -> int:
+        """How many waiting tasks wait for a task outside the build that can still end. Walks the waiting ones: asked
+        only when nothing else moves. `finished`: UIDs of builds that have ended."""
+        state = self.state(uid)
+        return sum(
+            1
+            for name in state.by_phase[Phase.WAITING]
+            if any(self._alive_outside(uid, state.records[name].view, dep, finished) for dep, _ in _deps(state, name))
+        )
+
+    def changes(self, uid: str, limit: int = MAX_UNMERGED) -> tuple[Change, ...]:
+        """Unmerged work, what has a ref first."""
+        state = self.state(uid)
+        found = sorted(state.unmerged, key=lambda name: (not state.records[name].view.ref, name))
+        return tuple(_change(state, state.records[name].view) for name in found[:limit])
+
+    def mergeable(self, uid: str) -> tuple[Change, ...]:
+        """All unmerged work that could be queued again."""
+        state = self.state(uid)
+        made = (_change(state, state.records[n].view) for n in state.unmerged)
+        return tuple(change for change in made if change.mergeable)
+
+    def blocking(self, uid: str) -> int:
+        """How many unmerged changes keep the build from passing; a sweep's Fixers don't."""
+        state = self.state(uid)
+        views = (state.records[name].view for name in state.unmerged)
+        return sum(1 for view in views if view.state == "Complete" and not is_sweep_fixer(view))
+
+    def ended_badly(self, uid: str) -> tuple[str, ...]:
+        """`name (State)` of the first tasks that keep the build from passing."""
+        state = self.state(uid)
+        return tuple(f"{name} ({state.records[name].view.state})" for name in islice(state.bad, MAX_NAMED))
+
+    def fixing(self, uid: str) -> frozenset[str]:
+        """Gates for which a sweep's Fixer has not ended."""
+        return frozenset(self.state(uid).fixing)
+
+    def named(self, uid: str, phase: Phase) -> tuple[str, ...]:
+        """Names of tasks in a phase, for a message."""
+        return tuple(islice(self.state(uid).by_phase[phase], MAX_NAMED))
+
+    def unfinished(self, uid: str) -> Iterator[TaskView]:
+        """Tasks that have not ended."""
+        state = self.state(uid)
+        for phase, found in state.by_phase.items():
+            if phase is not Phase.DONE:
+                yield from (state.records[name].view for name in list(found))
+
+    # -- inside
+
+    def _state_of(self, uid: str) -> BuildState:
+        return self._states.setdefault(uid, BuildState())
+
+    def _tidy(self, uid: str) -> None:
+        state = self._states.get(uid)
+        if state is not None and not state.records and not state.jobs:
+            del self._states[uid]
+
+    def _forget(self, place: tuple[str, str], view: TaskView, touched: dict[tuple[str, str], None]) -> None:
+        for dep, _ in view.depends_on:
+            held = self._dependents.get((place[0], dep))
+            if held is not None:
+                held.pop(place, None)
+                if not held:
+                    del self._dependents[(place[0], dep)]
+        if view.build:
+            touched[(place[0], view.build)] = None
+            self._unowned.get((place[0], view.build), {}).pop(place[1], None)
+        uid = self._home.pop(place, None)
+        if uid is not None:
+            self._state_of(uid).drop(place[1])
+            self._tidy(uid)
+
+    def _enter(self, place: tuple[str, str], view: TaskView, touched: dict[tuple[str, str], None]) -> None:
+        for dep, _ in view.depends_on:
+            self._dependents.setdefault((place[0], dep), {})[place] = None
+        if not view.build:
+            return
+        touched[(place[0], view.build)] = None
+        if not view.meta.owner_uid:
+            self._unowned.setdefault((place[0], view.build), {})[place[1]] = None
+            return
+        self._home[place] = view.meta.owner_uid
+        state = self._state_of(view.meta.owner_uid)
+        state.add(self._record(state, view))
+
+    def _record(self, state: BuildState, view: TaskView) -> Record:
+        status = view.status()
+        usage = status.get("usage") or {}
+        settled, merged = _outcome(state, view, status)
+        phase = self._phase(view)
+        return Record(
+            view=view,
+            phase=phase,
+            unsettled=phase is Phase.DONE and not settled,
+            unmerged=phase is Phase.DONE
+            and settled
+            and not merged
+            and _has_work(view)
+            and not state.queued(view.meta.name),
+            usage=tuple(int(usage.get(k) or 0) for k in ("tokensIn", "tokensOut", "modelCalls")),  # type: ignore[arg-type]
+            place=(view.priority, view.meta.created, view.meta.name),
+        )
+
+    def _phase(self, view: TaskView) -> Phase:
+        if view.state in ACTIVE or view.attempt_open:
+            return Phase.ACTIVE
+        if view.state in TERMINAL:
+            return Phase.DONE
+        if view.meta.deleting:
+            return Phase.LEAVING
+        if view.desired_state == "Cancelled":
+            return Phase.CANCELLING
+        if not all(self._satisfied(view.meta.namespace, dep, until) for dep, until in view.depends_on):
+            return Phase.WAITING
+        return Phase.DELAYED if view.next_attempt_time else Phase.READY
+
+    def _satisfied(self, namespace: str, task: str, until: str) -> bool:
+        view: TaskView | None = self._cache.get(Key("AgentTask", namespace, task))
+        if view is None:
+            return False
+        if view.merged or (until == "Complete" and view.state == "Complete"):
+            return True
+        uid = self._home.get((namespace, task))
+        return uid is not None and self._state_of(uid).merged(task)
+
+    def _wake_dependents(self, place: tuple[str, str], touched: dict[tuple[str, str], None]) -> None:
+        for dependent in list(self._dependents.get(place, ())):
+            self._again(dependent, touched)
+
+    def _again(self, place: tuple[str, str], touched: dict[tuple[str, str], None]) -> None:
+        uid = self._home.get(place)
+        if uid is None:
+            return
+        state = self._state_of(uid)
+        record = state.drop(place[1])
+        if record is not None:
+            state.add(self._record(state, record.view))
+            touched[(place[0], record.view.build)] = None
+
+    def _count_job(self, name: str, view: MergeJobView, by: int) -> None:
+        state = self._state_of(view.meta.owner_uid)
+        if by < 0:
+            job = state.jobs.pop(name, None)
+            if job is None:
+                return
+            state.jobs_merged -= job.merged
+            state.jobs_open.pop(name, None)
+            held = state.jobs_of.get(job.task, {})
+            held.pop(name, None)
+            if not held:
+                state.jobs_of.pop(job.task, None)
+            self._tidy(view.meta.owner_uid)
+            return
+        succeeded = view.condition_status(reasons.SUCCEEDED)
+        merged = view.condition_status(reasons.MERGED) == "True" or succeeded == "True"
+        job = Job(view, _task_of(view), succeeded in ("True", "False"), merged)
+        state.jobs[name] = job
+        state.jobs_of.setdefault(job.task, {})[name] = None
+        state.jobs_merged += job.merged
+        if not job.ended:
+            state.jobs_open[name] = None
+
+    def _alive_outside(self, uid: str, view: TaskView, dep: str, finished: frozenset[str]) -> bool:
+        other = self._home.get((view.meta.namespace, dep), "")
+        if other == uid or other in finished:
+            return False
+        found: TaskView | None = self._cache.get(Key("AgentTask", view.meta.namespace, dep))
+        if found is None or found.merged:
+            return False
+        if found.state not in TERMINAL:
+            return True
+        return found.state == "Complete" and bool(found.commit) and not _said_unmerged(found.status())
+
+
+def _has_work(view: TaskView) -> bool:
+    return bool(view.ref or view.commit) and view.role != PLANNER
+
+
+def _deps(state: BuildState, name: str) -> tuple[tuple[str, str], ...]:
+    return state.records[name].view.depends_on
+
+
+def _task_of(view: MergeJobView) -> str:
+    return str((view.spec.get("taskRef") or {}).get("name") or "")
+
+
+def _satisfaction(view: TaskView | None) -> tuple[bool, bool, bool]:
+    return (False, False, False) if view is None else (True, view.merged, view.state == "Complete")
+
+
+def _said_unmerged(status: dict[str, object]) -> bool:
+    found = condition(status, reasons.MERGED)
+    return found is not None and found.get("status") == "False" and found.get("reason") not in _NOT_SETTLED
+
+
+def _outcome(state: BuildState, view: TaskView, status: dict[str, object]) -> tuple[bool, bool]:
+    """Whether it is settled what became of an ended task's change, and whether it is in the target branch."""
+    if view.merged or state.merged(view.meta.name):
+        return True, True
+    if view.state != "Complete":
+        return True, False
+    if not view.commit:
+        return True, True  # nothing to merge
+    if view.meta.name in state.jobs_of:
+        return True, False  # an open job is counted as such
+    return _said_unmerged(status), False
+
+
+def _change(state: BuildState, view: TaskView) -> Change:
+    name = view.meta.name
+    job = max(
+        (state.jobs[job] for job in state.jobs_of.get(name, ())),
+        key=lambda job: (job.view.meta.created, _requeue(view, job)),
+        default=None,
+    )
+    reason, message = _why(view, job)
+    return Change(
+        task=name,
+        attempt=view.attempt,
+        role=view.role,
+        state=view.state,
+        ref=view.ref,
+        commit=view.commit,
+        reason=reason,
+        message=message,
+        requeued=max((_requeue(view, state.jobs[j]) for j in state.jobs_of.get(name, ())), default=0),
+        job=job.view.spec if job is not None else None,
+        tried_on=_tried_on(job),
+        superseded=is_sweep_fixer(view),
+    )
+
+
+def _why(view: TaskView, job: Job | None) -> tuple[str, str]:
+    held = condition(job.view.status, reasons.SUCCEEDED) if job is not None else None
+    if held is None and view.state == "Complete":
+        held = condition(view.status(), reasons.MERGED)
+    if held is None:
+        held = condition(view.status(), reasons.SUCCEEDED)
+    if held is None:
+        return view.state, ""
+    return str(held.get("reason") or view.state), str(held.get("message") or "")
+
+
+def _requeue(view: TaskView, job: Job) -> int:
+    """Which re-queue made a job: names.merge_job_name, read backwards by trying."""
+    name = job.view.meta.name
+    return next((k for k in range(1, 21) if name == names.merge_job_name(view.meta.name, view.attempt, k)), 0)
+
+
+def _tried_on(job: Job | None) -> str:
+    """The head on which a job failed: the newest one it was in conflict with, else its candidate's base."""
+    if job is None:
+        return ""
+    heads = job.view.status.get("conflictHeads") or ()
+    return str((heads[-1] if heads else job.view.status.get("baseCommit")) or "")
