@@ -7,7 +7,7 @@ import datetime as dt
 import json
 import socket
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,8 @@ def up(options: Options) -> None:
     if not 1 <= options.nodes <= MAX_REAL_NODES:
         raise ClusterError(f"--nodes must be 1 to {MAX_REAL_NODES}; more nodes than that are fake ones (--fake-nodes)")
     with owner.exclusive():
-        owner.claim()
+        if not owner.claim() and is_up():
+            return  # another checkout's, and well
         prerequisites.install_packages()
         prerequisites.check_kernel()
         binary, archives = _artefacts()
@@ -104,17 +105,23 @@ def _prepare_host(network: Network, nodes: Sequence[Node]) -> None:
     pki.make(network, nodes)
 
 
+def _ensure(name: str, command: Callable[[], list[str | Path]], environment: Mapping[str, str] | None = None) -> None:
+    """Start what does not run. Its configuration is written only then: kube-proxy ends when its file changes."""
+    if not processes.running(name):
+        processes.start(name, command(), environment)
+
+
 def _start_control_plane(binary: Path, network: Network, audit_all: bool) -> None:
     with step("Starting etcd and the API server"):
-        processes.start("etcd", components.etcd(binary))
+        _ensure("etcd", partial(components.etcd, binary))
         processes.wait_until(_etcd_healthy, "etcd", 30, "etcd")
         if audit_all and components.audit_policy_changed(audit_all):
             processes.stop("kube-apiserver", 3)  # it reads its policy only once
-        processes.start("kube-apiserver", components.api_server(binary, network, audit_all))
+        _ensure("kube-apiserver", partial(components.api_server, binary, network, audit_all))
         api = Api(ADMIN_KUBECONFIG)
         processes.wait_until(lambda: api.answers("/readyz"), "kube-apiserver", 90, "kube-apiserver")
-    processes.start("kube-controller-manager", components.controller_manager(binary, network))
-    processes.start("kube-scheduler", components.scheduler(binary))
+    _ensure("kube-controller-manager", partial(components.controller_manager, binary, network))
+    _ensure("kube-scheduler", partial(components.scheduler, binary))
 
 
 def _etcd_healthy() -> bool:
@@ -127,19 +134,18 @@ def _etcd_healthy() -> bool:
 
 def _start_nodes(binary: Path, network: Network, nodes: Sequence[Node], archives: Sequence[Path]) -> None:
     for node in nodes:
-        processes.start(f"containerd-{node.name}", components.containerd(node))
+        _ensure(f"containerd-{node.name}", partial(components.containerd, node))
     apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"]
     components.kubectl(binary, *apply, stdin=components.addons(network))
-    environment = components.enforcer_environment()
-    processes.start("policy-enforcer", components.enforcer(nodes), environment)
+    _ensure("policy-enforcer", partial(components.enforcer, nodes), components.enforcer_environment())
     for node in nodes:
         name = f"containerd-{node.name}"
         processes.wait_until(partial(containers.answers, node), name, 30, name)
     containers.load(nodes, archives)
     processes.wait_until(_enforcer_answers, "policy-enforcer", 30, "policy-enforcer")
-    processes.start("kube-proxy", components.proxy(binary, network, nodes[0]))
+    _ensure("kube-proxy", partial(components.proxy, binary, network, nodes[0]))
     for node in nodes:
-        processes.start(f"kubelet-{node.name}", components.kubelet(binary, network, node))
+        _ensure(f"kubelet-{node.name}", partial(components.kubelet, binary, network, node))
 
 
 def _enforcer_answers() -> bool:
