@@ -30,7 +30,7 @@ def task(name: str, script: str, *depends_on: str, **fields: Any) -> Object:
     """A task of a static plan whose prompt is a script."""
     body: Object = {"name": name, "prompt": script, **fields}
     if depends_on:
-        body["dependsOn"] = [{"name": other} for other in depends_on]
+        body["dependsOn"] = list(depends_on)
     return body
 
 

@@ -62,6 +62,7 @@ class AgentInput(Document):
     acceptance: list[str] = field(default_factory=list)
     author_name: str = "Tidegate agent"
     author_email: str = "agent@tidegate.dev"
+    agent_class: str = ""  # named in the attempt's commit
     subject: str = ""  # first line of the attempt's commit
     publish_branch: str = ""  # `refs/heads/...` where the build asks for ordinary branches, else empty
     max_files: int = 20_000
@@ -89,7 +90,7 @@ class PublisherReport(Document):
     summary: str = ""
     commit: str = ""  # the attempt's commit, empty when the diff is empty
     base: str = ""
-    ref: str = ""  # where `commit` was pushed
+    ref: str = ""  # where `commit` was pushed; only work below `refs/tidegate/tasks/` is whole, good and may be merged
     handoff_commit: str = ""
     files_changed: int = 0
     lines_added: int = 0

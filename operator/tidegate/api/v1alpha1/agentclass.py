@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
 from .common import (
+    ATOMIC_LIST,
     ApiModel,
     Command,
-    EgressList,
+    Egress,
     EnvList,
     ImageName,
     NamespaceList,
@@ -18,7 +19,10 @@ from .common import (
     Resources,
     rule,
     rules,
+    text_size,
 )
+
+MAX_ENGINE_TEXT = 64 * 1024
 
 
 class Engine(ApiModel):
@@ -36,6 +40,11 @@ class Engine(ApiModel):
                 " && (!has(self.args) || size(self.args) == 0))",
                 "engine.command and engine.args are for protocol Exec only: leave them out",
                 fieldPath=".command",
+            ),
+            rule(
+                f"{text_size('self', 'command', 'args', 'env')} <= {MAX_ENGINE_TEXT}",
+                f"engine.command, args and env may have {MAX_ENGINE_TEXT} characters together: put longer texts "
+                "into the image",
             ),
         )
     )
@@ -75,7 +84,7 @@ class AgentClassSpec(ApiModel):
     )
     resources: Resources | None = Field(default=None, description="Requests and limits of the agent container.")
     runtime_class_name: ObjectName | None = Field(default=None, description="RuntimeClass of the Pod, for a sandbox.")
-    egress: EgressList = Field(
+    egress: Annotated[list[Egress], Field(max_length=16, json_schema_extra=ATOMIC_LIST)] = Field(
         default=[], description="What the Pod may reach besides DNS, gateway and git host; nothing more when empty."
     )
     stop_seconds: int = Field(

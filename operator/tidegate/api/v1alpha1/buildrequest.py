@@ -30,7 +30,7 @@ from .common import (
 )
 
 MAX_TASKS = 200
-MAX_PLAN_TEXT = 128 * 1024
+MAX_PLAN_TEXT = 96 * 1024
 
 
 class ConfigMapKey(ApiModel):
@@ -74,13 +74,9 @@ class PlannedTask(ApiModel):
 
 _TEXT = (
     "self.tasks.map(t, size(t.prompt) + (has(t.scope) ? t.scope.map(s, size(s)).sum() : 0)"
-    " + (has(t.acceptance) ? t.acceptance.map(a, size(a)).sum() : 0)).sum()"
+    " + (has(t.acceptance) ? t.acceptance.map(a, size(a)).sum() : 0)"
+    " + (has(t.dependsOn) ? t.dependsOn.map(d, size(d)).sum() : 0)).sum()"
 )
-
-
-def _depends_on(holds: str) -> str:
-    """A rule about each name `d` that a task `t` depends on."""
-    return f"!has(self.tasks) || self.tasks.all(t, !has(t.dependsOn) || t.dependsOn.all(d, {holds}))"
 
 
 class Planning(ApiModel):
@@ -94,19 +90,21 @@ class Planning(ApiModel):
                 fieldPath=".agentClassName",
             ),
             rule(
-                _depends_on("self.tasks.map(e, e.name).indexOf(d) < self.tasks.map(e, e.name).indexOf(t.name)"),
+                "!has(self.tasks) || self.tasks.all(i, t, !has(t.dependsOn) || "
+                "self.tasks.all(j, e, j < i || !(e.name in t.dependsOn)))",
                 "planning.tasks: dependsOn may name only tasks earlier in the list: move the task behind them",
                 fieldPath=".tasks",
             ),
             rule(
-                _depends_on("self.tasks.exists(e, e.name == d)"),
+                "!has(self.tasks) || self.tasks.all(t, !has(t.dependsOn) || "
+                "self.tasks.filter(e, e.name in t.dependsOn).size() == t.dependsOn.size())",
                 "planning.tasks: dependsOn names a task that is not in the list: correct the name or add the task",
                 fieldPath=".tasks",
             ),
             rule(
                 f"!has(self.tasks) || {_TEXT} <= {MAX_PLAN_TEXT}",
-                f"planning.tasks: prompt, scope and acceptance of all tasks together may have {MAX_PLAN_TEXT} "
-                "characters: put longer texts into files of the repository and name them in the prompt",
+                f"planning.tasks: prompt, scope, acceptance and dependsOn of all tasks together may have "
+                f"{MAX_PLAN_TEXT} characters: put longer texts into files of the repository and name those",
                 fieldPath=".tasks",
             ),
         )
@@ -301,6 +299,7 @@ class LastSweep(ApiModel):
     failed: Annotated[list[str], Field(max_length=32, json_schema_extra=ATOMIC_LIST)] = Field(
         default=[], description="Names of the gates that failed."
     )
+    red_time: Time | None = Field(default=None, description="When a sweep was last red.")
 
 
 class FinalizationStatus(ApiModel):

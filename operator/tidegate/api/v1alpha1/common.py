@@ -194,9 +194,21 @@ class EnvVar(ApiModel):
     value: str = Field(default="", max_length=4096, description="Value; $(NAME) is not expanded.")
 
 
+def _short_keys(most: int) -> dict[str, Any]:
+    return rule(f"self.all(k, size(k) <= {most})", f"keys may have at most {most} characters: shorten them")
+
+
 EnvList = Annotated[list[EnvVar], Field(max_length=64, json_schema_extra=map_list("name"))]
 Command = Annotated[list[CommandWord], Field(max_length=64, json_schema_extra=ATOMIC_LIST)]
-QuantityMap = Annotated[dict[str, Quantity], Field(max_length=8)]
+
+
+def text_size(of: str, *fields: str) -> str:
+    """CEL: the characters in these lists of an object, all together; `env` is counted with its names."""
+    item = {"env": "size(i.name) + (has(i.value) ? size(i.value) : 0)"}
+    return " + ".join(f"(has({of}.{f}) ? {of}.{f}.map(i, {item.get(f, 'size(i)')}).sum() : 0)" for f in fields)
+
+
+QuantityMap = Annotated[dict[str, Quantity], Field(max_length=4, json_schema_extra=rules(_short_keys(63)))]
 
 
 class Resources(ApiModel):
@@ -218,7 +230,9 @@ class Resources(ApiModel):
     limits: QuantityMap | None = Field(default=None, description="What the container can't exceed.")
 
 
-LabelMap = Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)]
+LabelMap = Annotated[
+    dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=3, json_schema_extra=rules(_short_keys(80)))
+]
 
 
 class Selector(ApiModel):
@@ -261,11 +275,11 @@ class Egress(ApiModel):
         default=None, description="Pods by labels; without namespaceSelector those of the Pod's own namespace."
     )
     ports: list[Port] = Field(
-        default=[], max_length=16, description="Ports; all when empty.", json_schema_extra=ATOMIC_LIST
+        default=[], max_length=4, description="Ports; all when empty.", json_schema_extra=ATOMIC_LIST
     )
 
 
-EgressList = Annotated[list[Egress], Field(max_length=32, json_schema_extra=ATOMIC_LIST)]
+EgressList = Annotated[list[Egress], Field(max_length=4, json_schema_extra=ATOMIC_LIST)]
 NamespaceList = Annotated[list[LabelName], Field(max_length=256, json_schema_extra=SET_LIST)]
 
 

@@ -4,13 +4,39 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from .common import ApiModel, Command, EgressList, EnvList, ImageName, LabelName, NamespaceList, Resources, map_list
+from .common import (
+    ApiModel,
+    Command,
+    EgressList,
+    EnvList,
+    ImageName,
+    LabelName,
+    NamespaceList,
+    Resources,
+    map_list,
+    rule,
+    rules,
+    text_size,
+)
+
+MAX_GATES_TEXT = 64 * 1024
 
 
 class Gate(ApiModel):
     """One check on a commit, run in a Pod; its exit code is the verdict."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                f"{text_size('self', 'command', 'env')} <= {MAX_GATES_TEXT}",
+                f"command and env of a gate may have {MAX_GATES_TEXT} characters together: put longer texts into the "
+                "image or the repository",
+                fieldPath=".command",
+            )
+        )
+    )
 
     name: LabelName = Field(description="Name of the gate, unique in the profile.")
     image: ImageName = Field(description="Image that has the tools of the gate.")
@@ -31,6 +57,17 @@ class Gate(ApiModel):
 
 class GateProfileSpec(ApiModel):
     """The gates, and who may use them."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                f"self.gates.map(g, {text_size('g', 'command', 'env')}).sum() <= {MAX_GATES_TEXT}",
+                f"command and env of all gates may have {MAX_GATES_TEXT} characters together: put longer texts "
+                "into the images or the repository",
+                fieldPath=".gates",
+            )
+        )
+    )
 
     gates: Annotated[list[Gate], Field(max_length=32, min_length=1, json_schema_extra=map_list("name"))] = Field(
         description="The gates in order."
