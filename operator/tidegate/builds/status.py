@@ -76,7 +76,8 @@ def sweep_of(status: Mapping[str, Any]) -> Sweep:
         commit=last.get("commit") or "",
         green=bool(last.get("green")),
         failed=tuple(last.get("failed") or ()),
-        greens=int(status.get("greenSweeps") or 0) if last else None,
+        greens=int(status.get("greenSweeps") or 0),
+        red_time=parse_time(last.get("redTime") or ""),
     )
 
 
@@ -117,8 +118,9 @@ def status_of(world: World, update: StatusUpdate, old: Mapping[str, Any], genera
             "commit": update.sweep.commit,
             "green": update.sweep.green,
             "failed": list(update.sweep.failed[:32]),
+            "redTime": rfc3339(update.sweep.red_time) if update.sweep.red_time else None,
         }
-        made["greenSweeps"] = update.sweep.greens or 0
+        made["greenSweeps"] = update.sweep.greens
     if update.finalization.attempts or update.verdict is not None:
         made["finalization"] = _finalization(update)
     if update.verdict is not None:

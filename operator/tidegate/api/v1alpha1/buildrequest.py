@@ -296,9 +296,9 @@ class LastSweep(ApiModel):
     time: Time = Field(description="When it ended.")
     commit: StatusCommit = Field(description="The commit that it checked.")
     green: bool = Field(description="Whether every gate passed.")
-    failed: Annotated[list[str], Field(max_length=32, json_schema_extra=ATOMIC_LIST)] = Field(
-        default=[], description="Names of the gates that failed."
-    )
+    failed: Annotated[
+        list[Annotated[str, Field(max_length=63)]], Field(max_length=32, json_schema_extra=ATOMIC_LIST)
+    ] = Field(default=[], description="Names of the gates that failed.")
     red_time: Time | None = Field(default=None, description="When a sweep was last red.")
 
 

@@ -76,7 +76,7 @@ def _sweep(world: World, final: Finalization) -> tuple[SweepStep, Finalization]:
         return SweepStep(sweep), replace(final, sweep=0)
     if not sweep.gates and not sweep.runs:
         none = ("True", reasons.AS_EXPECTED, "no gate is configured: nothing was checked")
-        checked = replace(sweep, commit=head, green=True, time=world.now, failed=(), greens=sweep.greens)
+        checked = replace(sweep, commit=head, green=True, time=world.now, failed=())
         return SweepStep(checked, condition=none, outcome="Green"), replace(final, sweep=max(sweep.number, 1))
     if final.sweep and sweep.commit == head:
         return SweepStep(sweep), final
@@ -89,7 +89,17 @@ def _sweep(world: World, final: Finalization) -> tuple[SweepStep, Finalization]:
     if _timed_out(world, final):
         message = f"no verdict on {head[:12]} within the gates' time and {world.spec.finalization.sweep_timeout} s"
         number = sweep.number + 1 if sweep.runs else max(step.sweep.number, 1)
-        judged = replace(sweep, number=number, runs=(), commit=head, green=False, failed=(), time=world.now, greens=0)
+        judged = replace(
+            sweep,
+            number=number,
+            runs=(),
+            commit=head,
+            green=False,
+            failed=(),
+            time=world.now,
+            greens=0,
+            red_time=world.now,
+        )
         late = SweepStep(judged, outcome="TimedOut", condition=("False", SWEEP_TIMED_OUT, message))
         return late, replace(final, sweep=number, sweep_start=None)
     if step.outcome or not sweep.runs:

@@ -55,7 +55,7 @@ def judge(world: World) -> SweepStep:
     if not runs or any(not run.verdict for run in runs) or len(runs) < len(sweep.gates):
         return SweepStep(sweep)
     number, commit = runs[0].number, runs[0].commit
-    if world.lane.head and commit != world.lane.head:
+    if any(run.commit != world.lane.head for run in runs):
         return SweepStep(replace(sweep, number=number, runs=()), outcome="Stale")
     failed = tuple(sorted(run.gate for run in runs if run.verdict == FAILED))
     if not failed and any(run.verdict == INFRA for run in runs):
@@ -65,7 +65,7 @@ def judge(world: World) -> SweepStep:
     green = not failed
     judged = replace(
         sweep, number=number, runs=(), time=world.now, commit=commit, green=green, failed=failed,
-        greens=_greens(world) if green else 0,
+        greens=sweep.greens + 1 if green else 0, red_time=sweep.red_time if green else world.now,
     )  # fmt: skip
     if green:
         gates = ", ".join(run.gate for run in runs)
@@ -74,14 +74,9 @@ def judge(world: World) -> SweepStep:
     return SweepStep(judged, outcome="Red", condition=("False", reasons.GATES_FAILED, message))
 
 
-def _greens(world: World) -> int:
-    target = world.spec.sweep.greens_to_relax
-    return target if world.sweep.greens is None else min(world.sweep.greens + 1, target)
-
-
 def is_relaxed(world: World) -> bool:
     """Whether sweeps come at the longer interval."""
-    return world.sweep.greens is None or world.sweep.greens >= world.spec.sweep.greens_to_relax
+    return world.sweep.red_time is None or world.sweep.greens >= world.spec.sweep.greens_to_relax
 
 
 def due(world: World) -> datetime | None:

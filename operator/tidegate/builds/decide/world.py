@@ -236,7 +236,8 @@ class Sweep:
     commit: str = ""
     green: bool = False
     failed: tuple[str, ...] = ()
-    greens: int | None = None  # in a row; None before the first
+    greens: int = 0  # in a row
+    red_time: datetime | None = None  # of the last red one
 
 
 @dataclass(frozen=True, slots=True)
