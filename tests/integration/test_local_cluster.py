@@ -185,7 +185,7 @@ def test_policies_hold_for_pods_services_dns_api_and_node(trial: Trial) -> None:
     assert not trial.stranger_reached()
 
     dns_peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
-    dns_ports = [{"protocol": "UDP", "port": 1053}]
+    dns_ports = [{"protocol": "UDP", "port": 53}]
     trial.cluster.apply(policy("dns", egress=[{"to": [dns_peer], "ports": dns_ports}]), namespace=trial.namespace)
     trial.expect("dns")
 
