@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from tidegate.clients.resources import resource_of
 from tidegate.runtime.cache import Cache
 from tidegate.runtime.keys import Key

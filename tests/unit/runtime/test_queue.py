@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from tidegate.runtime.keys import Key
 from tidegate.runtime.queue import WorkQueue
 
