@@ -14,6 +14,7 @@ from pathlib import Path
 from tidegate.clients.git import Git, GitError
 from tidegate.clients.git_objects import Commit, Objects, Person
 from tidegate.lane.attributes import merge_attributes
+from tidegate.lane.decide.model import Conflict, Formed, Nothing, Outcome
 from tidegate.lane.messages import clean_name, with_trailers
 
 REBASE = "Rebase"
@@ -32,37 +33,6 @@ class Change:
     strategy: str = REBASE
     author: Person | None = None
     trailers: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Formed:
-    """A candidate on `base`; `strategy` is the one that was used, `note` says why it isn't the one asked for."""
-
-    commit: str
-    tree: str
-    base: str
-    strategy: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """The change doesn't merge with the base; `files` are the paths, as text."""
-
-    base: str
-    files: tuple[str, ...]
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """The base already holds all that the change brings. `contained`: the source itself is in the base's history."""
-
-    base: str
-    contained: bool = False
-
-
-Outcome = Formed | Conflict | Nothing
 
 
 @dataclass(frozen=True, slots=True)

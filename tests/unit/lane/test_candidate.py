@@ -14,12 +14,9 @@ from tidegate.lane.candidate import (
     REBASE,
     SQUASH,
     Change,
-    Conflict,
-    Formed,
-    Nothing,
-    Outcome,
     form,
 )
+from tidegate.lane.decide.model import Conflict, Formed, Nothing, Outcome
 
 LINES = "".join(f"line {n}\n" for n in range(20))
 STRATEGIES = (REBASE, SQUASH, MERGE_COMMIT, FAST_FORWARD)

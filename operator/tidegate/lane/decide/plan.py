@@ -1,0 +1,335 @@
+"""The plan of a lane: a ladder of cumulative candidates on the head, and what follows from their evidence. Pure.
+
+Everything is keyed by commits: a candidate's evidence stays good as long as its commit stays in the ladder, and the
+same commit is found again when what stood below it has landed. Planning twice from one snapshot gives the same plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tidegate.api import reasons
+from tidegate.lane.decide.evidence import SUSPECT, Finding, union, weigh, worst
+from tidegate.lane.decide.model import (
+    FAILED,
+    INFRA,
+    PASSED,
+    Conflict,
+    Ending,
+    Formed,
+    Gate,
+    Job,
+    Nothing,
+    Place,
+    Plan,
+    Run,
+    Rung,
+    Snapshot,
+    Start,
+)
+from tidegate.lane.decide.order import ordered
+
+LOOKED_AT_PER_RUNG = 4  # jobs that may be passed over for each rung, conflicts and failures among them
+LOOKED_AT_MORE = 16
+
+
+@dataclass
+class _Draft:
+    """A plan in the making."""
+
+    snapshot: Snapshot
+    red: dict[str, Gate] = field(default_factory=dict)
+    ladder: list[Rung] = field(default_factory=list)
+    form: list[tuple[str, str]] = field(default_factory=list)
+    starts: list[tuple[bool, int, Start]] = field(default_factory=list)  # (not a second run, depth, start)
+    wanted: set[tuple[str, str]] = field(default_factory=set)
+    endings: list[Ending] = field(default_factory=list)
+    demote: list[str] = field(default_factory=list)
+    notes: dict[str, Place] = field(default_factory=dict)
+    conflicted: dict[str, Conflict] = field(default_factory=dict)
+    undecided: bool = False  # some job waits for evidence about the head
+    again: list[float] = field(default_factory=list)
+
+    def runs(self, gate: Gate, commit: str, tree: str) -> tuple[Run, ...]:
+        return self.snapshot.runs.get((gate.key, gate.subject(commit, tree)), ())
+
+    def note(self, job: Job, reason: str, message: str = "", on: tuple[str, ...] = (), link: Formed | None = None,
+             conflict: Conflict | None = None) -> None:  # fmt: skip
+        base, commit = (link.base, link.commit) if link is not None else ("", "")
+        self.notes[job.uid] = Place(job.uid, 0, reason, message, on, base, commit, conflict)
+
+
+def plan(snapshot: Snapshot) -> Plan:
+    """What should happen next in a lane."""
+    draft = _Draft(snapshot)
+    draft.red = {gate.key: gate for gate in union(*(job.gates for job in snapshot.jobs)) if _is_red(draft, gate)}
+    queue = ordered(snapshot.jobs, fixers_first=bool(draft.red))
+    runaway = snapshot.fruitless >= snapshot.fruitless_limit
+    if not snapshot.frozen and not runaway and snapshot.head:
+        _climb(draft, _admit(draft, queue))
+        _settle_conflicts(draft)
+        for key in sorted(draft.red):
+            _watch_base(draft, draft.red[key])
+    return _finish(draft, queue, runaway)
+
+
+def _admit(draft: _Draft, queue: list[Job]) -> list[Job]:
+    """The jobs that may have a candidate now; the others wait for a named job."""
+    by_uid = {job.uid: job for job in queue}
+    first_of: dict[str, Job] = {}
+    admitted = []
+    for job in queue:
+        twin = first_of.setdefault(job.source, job)
+        waits = tuple(by_uid[uid].name for uid in job.waits_on if uid in by_uid)
+        if job.broken_on:
+            message = f"its commit contains that of {job.broken_on}, which ended without landing"
+            draft.endings.append(Ending(job.uid, FAILED, reasons.STACKED_ON_UNMERGED, message))
+        elif twin is not job:
+            draft.note(job, reasons.HELD, f"{twin.name} brings the same commit", (twin.name,))
+        elif waits:
+            draft.note(job, reasons.HELD, f"its commit contains that of {', '.join(waits[:5])}", waits)
+        else:
+            admitted.append(job)
+    return admitted
+
+
+def _climb(draft: _Draft, queue: list[Job]) -> None:
+    """Build the ladder: each job on the commit of the one before it."""
+    window = 1 if draft.red else max(draft.snapshot.window, 1)
+    remaining, tip = list(queue), draft.snapshot.head
+    budget = window * LOOKED_AT_PER_RUNG + LOOKED_AT_MORE + len(queue) * bool(draft.red)
+    while remaining and len(draft.ladder) < window and budget:
+        budget -= 1
+        job = _pick(draft, tip, remaining)
+        remaining.remove(job)
+        link = draft.snapshot.links.get((tip, job.uid))
+        if link is None:
+            draft.form.append((tip, job.uid))
+            return  # what comes next depends on it
+        if isinstance(link, Formed):
+            tip = _try_rung(draft, job, link, tip)
+        elif isinstance(link, Conflict):
+            _meet_conflict(draft, job, link, tip)
+        else:
+            _meet_nothing(draft, job, link, tip)
+
+
+def _pick(draft: _Draft, tip: str, remaining: list[Job]) -> Job:
+    """The next job for a tip: one that is being tested there already, so that newcomers throw no work away."""
+    if draft.red:
+        return remaining[0]
+    for job in remaining:
+        link = draft.snapshot.links.get((tip, job.uid))
+        if not isinstance(link, Formed):
+            continue
+        gates = _gates(draft, job)
+        seen = any(draft.runs(gate, link.commit, link.tree) for gate in gates)
+        if seen and worst(_findings(draft, job, link, gates).values()) not in (FAILED, INFRA):
+            return job
+    return remaining[0]
+
+
+def _gates(draft: _Draft, job: Job) -> tuple[Gate, ...]:
+    return union(*(rung.job.gates for rung in draft.ladder), job.gates)
+
+
+def _findings(draft: _Draft, job: Job, link: Formed, gates: tuple[Gate, ...]) -> dict[str, Finding]:
+    limit = draft.snapshot.infra_limit * (1 + job.demotions)
+    return {
+        gate.key: weigh(
+            draft.runs(gate, link.commit, link.tree), infra_limit=limit, void_before=_red_until(draft, gate)
+        )
+        for gate in gates
+    }
+
+
+def _try_rung(draft: _Draft, job: Job, link: Formed, tip: str) -> str:
+    """Put a candidate on the ladder, or pass it over; returns the commit on which the next one stands."""
+    gates = _gates(draft, job)
+    findings = _findings(draft, job, link, gates)
+    state = worst(findings.values())
+    if state == FAILED:
+        failed = [gate for gate in gates if findings[gate.key].state == FAILED]
+        _meet_failure(draft, job, link, failed, tip)
+        return tip
+    if state == INFRA:
+        draft.demote.append(job.uid)
+        draft.note(job, reasons.INFRA, "the cluster ended its gate runs too often: to the end of the queue", link=link)
+        return tip
+    depth = len(draft.ladder)
+    for gate in gates:
+        finding = findings[gate.key]
+        if finding.state == PASSED:
+            continue
+        draft.wanted.add((gate.key, gate.subject(link.commit, link.tree)))
+        if finding.start and finding.not_before > draft.snapshot.now:
+            draft.again.append(finding.not_before - draft.snapshot.now)
+        elif finding.start:
+            start = Start(gate, link.commit, link.tree, tip, finding.start)
+            draft.starts.append((finding.state != SUSPECT, depth, start))
+    draft.ladder.append(Rung(job, tip, link, gates, state))
+    ahead = tuple(rung.job.name for rung in draft.ladder[:-1])
+    draft.note(job, reasons.GATING, "gates run on its candidate", ahead, link)
+    return link.commit
+
+
+def _meet_failure(draft: _Draft, job: Job, link: Formed, failed: list[Gate], tip: str) -> None:
+    """Below it stands only the head: then the head itself decides whether the change is to blame."""
+    snapshot = draft.snapshot
+    words = ", ".join(gate.name for gate in failed)
+    if tip != snapshot.head:
+        ahead = tuple(rung.job.name for rung in draft.ladder)
+        draft.note(job, reasons.WAITING, f"failed {words}; tried again when those ahead are decided", ahead, link)
+        return
+    green = [gate for gate in failed if _head(draft, gate).state == PASSED]
+    if green:
+        names = ", ".join(gate.name for gate in green)
+        draft.endings.append(Ending(job.uid, FAILED, reasons.GATES_FAILED, f"failed twice on its candidate: {names}"))
+        return
+    if any(gate.key in draft.red for gate in failed):
+        draft.note(job, reasons.BASE_RED, f"the head itself fails {words}", link=link)
+        return
+    draft.undecided = True
+    draft.note(
+        job, reasons.GATING, f"failed {words}; the same gates run on the head to tell whose fault it is", link=link
+    )
+    for gate in failed:
+        _want_head(draft, gate)
+
+
+def _head(draft: _Draft, gate: Gate) -> Finding:
+    """What is known of the head. Its failures count each on their own: it is red after two until it passes."""
+    return weigh(draft.runs(gate, draft.snapshot.head, draft.snapshot.head_tree), infra_limit=10**6)
+
+
+def _is_red(draft: _Draft, gate: Gate) -> bool:
+    return _head(draft, gate).state == FAILED
+
+
+def _red_until(draft: _Draft, gate: Gate) -> float:
+    """When the head was last seen to fail a gate twice; what failed before that proves nothing."""
+    runs = draft.runs(gate, draft.snapshot.head, draft.snapshot.head_tree)
+    failures = [run.ended for run in runs if run.verdict == FAILED]
+    passed = any(run.verdict == PASSED for run in runs)
+    return max(failures) if passed and len(failures) >= 2 else 0.0
+
+
+def _want_head(draft: _Draft, gate: Gate) -> None:
+    snapshot = draft.snapshot
+    draft.wanted.add((gate.key, gate.subject(snapshot.head, snapshot.head_tree)))
+    finding = _head(draft, gate)
+    if finding.start and finding.not_before > snapshot.now:
+        draft.again.append(finding.not_before - snapshot.now)
+    elif finding.start:
+        draft.starts.append((False, 0, Start(gate, snapshot.head, snapshot.head_tree, "", finding.start)))
+
+
+def _watch_base(draft: _Draft, gate: Gate) -> None:
+    """Run a red gate on the head again from time to time."""
+    snapshot = draft.snapshot
+    runs = draft.runs(gate, snapshot.head, snapshot.head_tree)
+    draft.wanted.add((gate.key, gate.subject(snapshot.head, snapshot.head_tree)))
+    if any(not run.verdict for run in runs):
+        return
+    due = max(run.ended for run in runs) + snapshot.base_retry_seconds - snapshot.now
+    if due > 0:
+        draft.again.append(due)
+        return
+    start = Start(gate, snapshot.head, snapshot.head_tree, "", max(run.number for run in runs) + 1)
+    draft.starts.append((True, 0, start))
+
+
+def _meet_nothing(draft: _Draft, job: Job, link: Nothing, tip: str) -> None:
+    if tip != draft.snapshot.head:
+        ahead = tuple(rung.job.name for rung in draft.ladder)
+        draft.note(job, reasons.WAITING, "those ahead bring the same change", ahead)
+    elif link.contained:
+        message = "the target branch already contains the commit"
+        draft.endings.append(Ending(job.uid, "Merged", reasons.MERGED_ELSEWHERE, message))
+    else:
+        message = "the target branch already has everything that the commit changes"
+        draft.endings.append(Ending(job.uid, "Merged", reasons.NOTHING_TO_LAND, message))
+
+
+def _meet_conflict(draft: _Draft, job: Job, link: Conflict, tip: str) -> None:
+    """With the head it counts; with a candidate ahead the job is held behind the one that it conflicts with."""
+    if tip == draft.snapshot.head:
+        draft.conflicted[job.uid] = link
+        return
+    for commit, name in [(draft.snapshot.head, ""), *((rung.link.commit, rung.job.name) for rung in draft.ladder)]:
+        known = draft.snapshot.links.get((commit, job.uid))
+        if known is None:
+            draft.form.append((commit, job.uid))
+            return
+        if isinstance(known, Conflict):
+            if not name:
+                draft.conflicted[job.uid] = known
+            else:
+                draft.note(job, reasons.HELD, f"conflicts with {name}, which is ahead", (name,), conflict=known)
+            return
+
+
+def _settle_conflicts(draft: _Draft) -> None:
+    """A conflict is tried again on another head, as often as the job says and as long as one may come."""
+    snapshot = draft.snapshot
+    head_may_move = bool(draft.ladder or draft.form or draft.undecided or draft.red or draft.demote)
+    for job in snapshot.jobs:
+        conflict = draft.conflicted.get(job.uid)
+        if conflict is None:
+            continue
+        met = {*job.conflict_heads, snapshot.head}
+        message = conflict.note or f"conflicts with the target branch in {_listed(conflict.files)}"
+        spent = len(met) > job.max_conflict_retries
+        if spent or conflict.note or not head_may_move:
+            draft.endings.append(Ending(job.uid, FAILED, reasons.MERGE_CONFLICT, message, conflict.files))
+        else:
+            draft.note(job, reasons.MERGE_CONFLICT, f"{message}; tried again on the next head", conflict=conflict)
+
+
+def _listed(files: tuple[str, ...]) -> str:
+    more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+    return ", ".join(files[:5]) + more
+
+
+def _landable(draft: _Draft) -> tuple[Rung, ...]:
+    """The deepest rung that passed with nothing suspect below it; all of them where every commit must be green."""
+    depth = 0
+    for number, rung in enumerate(draft.ladder, 1):
+        if rung.state == SUSPECT or (draft.snapshot.every_commit and rung.state != PASSED):
+            break
+        if rung.state == PASSED:
+            depth = number
+    return tuple(draft.ladder[:depth])
+
+
+def _finish(draft: _Draft, queue: list[Job], runaway: bool) -> Plan:
+    snapshot = draft.snapshot
+    free = max(snapshot.slots - snapshot.busy, 0)
+    starts = [start for _, _, start in sorted(draft.starts, key=lambda one: one[:2])]
+    active = [(key, run) for key, runs in snapshot.runs.items() for run in runs if not run.verdict]
+    keep_all = bool(draft.form)  # the ladder isn't known to its end yet
+    cancel = [] if keep_all else sorted(run.name for key, run in active if key not in draft.wanted)
+    passed_ever = {key for (key, _), runs in snapshot.runs.items() if any(run.verdict == PASSED for run in runs)}
+    gone = {ending.uid for ending in draft.endings}
+    places = []
+    for position, job in enumerate((job for job in queue if job.uid not in gone), 1):
+        place = draft.notes.get(job.uid) or Place(job.uid, 0, reasons.WAITING, "waits for its turn")
+        places.append(
+            Place(place.uid, position, place.reason, place.message, place.waiting_on, place.base, place.commit,
+                  place.conflict)
+        )  # fmt: skip
+    return Plan(
+        ladder=tuple(draft.ladder),
+        form=tuple(draft.form),
+        land=_landable(draft),
+        start=() if keep_all else tuple(starts[:free]),
+        cancel=tuple(cancel),
+        endings=tuple(draft.endings),
+        demote=tuple(draft.demote),
+        places=tuple(places),
+        red=tuple(sorted(gate.name for gate in draft.red.values())),
+        never_passed=tuple(sorted(gate.name for key, gate in draft.red.items() if key not in passed_ever)),
+        runaway=runaway,
+        again_after=min(draft.again, default=None),
+    )
+
