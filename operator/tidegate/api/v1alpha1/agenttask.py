@@ -175,6 +175,12 @@ class AgentTaskStatus(Status):
         default=[], description="The newest attempts."
     )
     attempts_total: int | None = Field(default=None, ge=0, description="How many attempts there were, listed or not.")
+    failed_attempts: int | None = Field(
+        default=None, ge=0, description="Attempts that failed by the task's own doing: they count against retry.limit."
+    )
+    infrastructure_failures: int | None = Field(
+        default=None, ge=0, description="Attempts that the cluster ended: they have a limit of their own, 6."
+    )
     next_attempt_time: Time | None = Field(default=None, description="Not before this does the next attempt start.")
     handoff: HandoffSummary | None = Field(default=None, description="The agent's handoff, shortened.")
     usage: Usage | None = Field(default=None, description="What all attempts spent.")
