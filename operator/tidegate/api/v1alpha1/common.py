@@ -231,7 +231,7 @@ class Resources(ApiModel):
 
 
 LabelMap = Annotated[
-    dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=3, json_schema_extra=rules(_short_keys(80)))
+    dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=3, json_schema_extra=rules(_short_keys(63)))
 ]
 
 

@@ -10,7 +10,7 @@ from .common import (
     ApiModel,
     Command,
     EgressList,
-    EnvList,
+    EnvVar,
     ImageName,
     LabelName,
     NamespaceList,
@@ -21,7 +21,7 @@ from .common import (
     text_size,
 )
 
-MAX_GATES_TEXT = 64 * 1024
+MAX_GATES_TEXT = 32 * 1024
 
 
 class Gate(ApiModel):
@@ -48,7 +48,9 @@ class Gate(ApiModel):
         default="Tree",
         description="Tree: the files alone; the verdict holds for every commit with that tree. Repository: with .git.",
     )
-    env: EnvList = Field(default=[], description="Environment variables; no secrets.")
+    env: Annotated[list[EnvVar], Field(max_length=16, json_schema_extra=map_list("name"))] = Field(
+        default=[], description="Environment variables; no secrets."
+    )
     resources: Resources | None = Field(
         default=None, description="Requests and limits; the operator's default otherwise."
     )
