@@ -24,6 +24,7 @@ LABEL_ROLE = "tidegate.dev/role"
 LABEL_CLASS = "tidegate.dev/agent-class"
 LABEL_LANE = "tidegate.dev/lane"
 LABEL_GATE = "tidegate.dev/gate"
+LABEL_EGRESS = "tidegate.dev/egress"  # on gate Pods: stands for what they may reach
 LABEL_GATE_RUN = "tidegate.dev/gate-run"
 LABEL_PURPOSE = "tidegate.dev/purpose"  # of a GateRun: candidate | sweep
 

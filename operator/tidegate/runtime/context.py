@@ -56,6 +56,8 @@ class Context:
     monotonic: Callable[[], float] = time.monotonic
     reconcilers: dict[str, Reconciler] = field(default_factory=dict)
     watched: set[str] = field(default_factory=set)
+    holder: str = "operator"  # this process as the Lease knows it
+    term: int = 0  # counts the times that this process came to lead: what was known before may be stale
     applied: dict[tuple[str, str], bytes] = field(default_factory=dict)  # by network.ensure_isolated
     on_relist: Callable[[str], None] | None = None  # told when a watch lists again after it was in step
 

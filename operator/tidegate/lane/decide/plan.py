@@ -332,4 +332,3 @@ def _finish(draft: _Draft, queue: list[Job], runaway: bool) -> Plan:
         runaway=runaway,
         again_after=min(draft.again, default=None),
     )
-

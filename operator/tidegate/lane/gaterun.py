@@ -1,0 +1,189 @@
+"""GateRuns: any of them, of a lane or of a sweep, becomes a Pod and then a verdict."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from tidegate import names
+from tidegate.api import reasons
+from tidegate.api.views import GateRunView, LaneView, PodView
+from tidegate.errors import AlreadyExists, Forbidden, Invalid, NotFound, PermanentError
+from tidegate.lane.decide.model import INFRA
+from tidegate.lane.index import GATE_PODS, POD_OF_RUN
+from tidegate.lane.pod import PodSettings, egress_policy, gate_pod
+from tidegate.lane.verdict import Verdict, judge, lost
+from tidegate.runtime.conditions import set_condition
+from tidegate.runtime.context import Context, parse_time, rfc3339
+from tidegate.runtime.keys import Key
+from tidegate.runtime.network import dns_egress, ensure_isolated, policy
+from tidegate.runtime.urls import check_git_url, git_protocols
+from tidegate.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+DEFAULT_SLOTS = 4
+SLOT_RETRY = 5.0  # seconds; a Pod that ends wakes those that wait anyway
+QUOTA_RETRY = 10.0
+
+
+class GateRuns:
+    """Reconciles GateRuns."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._deadlines: set[str] = set()  # UIDs of Pods whose deadline is set
+        self._creating: set[Key] = set()  # slots taken by Pods that are being created
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Bring one run nearer to its verdict; finished Pods go after their retention."""
+        view: GateRunView | None = self._ctx.cache.get(key)
+        if view is None or view.meta.deleting:
+            return None
+        pod = self._pod(view)
+        if view.status.get("verdict"):
+            return await self._clean_up(view, pod)
+        if pod is None:
+            return await self._without_pod(key, view)
+        return await self._with_pod(key, view, pod)
+
+    def _pod(self, view: GateRunView) -> PodView | None:
+        pods: tuple[PodView, ...] = self._ctx.cache.indexed("Pod", POD_OF_RUN, view.meta.uid)
+        return pods[0] if pods else None
+
+    # -- no Pod yet, or no more
+
+    async def _without_pod(self, key: Key, view: GateRunView) -> float | None:
+        if view.status.get("podUID"):
+            try:
+                live = await self._ctx.kube.get("Pod", view.meta.namespace, view.meta.name)
+                if live["metadata"]["uid"] == view.status["podUID"]:
+                    return 1.0  # the cache is behind
+            except NotFound:
+                pass
+            return await self._finish(key, view, lost())
+        lane = self._lane(view)
+        if not self._has_slot(key, view, lane):
+            return SLOT_RETRY
+        self._creating.add(key)
+        try:
+            return await self._create(key, view)
+        finally:
+            self._creating.discard(key)
+
+    def _lane(self, view: GateRunView) -> LaneView | None:
+        name = (view.spec.get("laneRef") or {}).get("name")
+        found: LaneView | None = self._ctx.cache.get(Key("MergeLane", view.meta.namespace, name)) if name else None
+        return found
+
+    def _has_slot(self, key: Key, view: GateRunView, lane: LaneView | None) -> bool:
+        """Pods are counted, not runs: also right after a takeover no more than the slots exist."""
+        name = (view.spec.get("laneRef") or {}).get("name") or ""
+        pods: tuple[PodView, ...] = self._ctx.cache.indexed("Pod", GATE_PODS, f"{view.meta.namespace}/{name}")
+        known = {pod.meta.name for pod in pods if not pod.terminal}
+        known.update(other.name for other in self._creating if other != key and other.namespace == key.namespace)
+        slots = int(lane.spec.get("gateSlots") or DEFAULT_SLOTS) if lane is not None else DEFAULT_SLOTS
+        return len(known) < slots
+
+    async def _create(self, key: Key, view: GateRunView) -> float | None:
+        settings = self._ctx.settings
+        repository, gate = view.spec["repository"], view.spec["gate"]
+        try:
+            check_git_url(repository["url"], settings)
+        except PermanentError as error:
+            return await self._finish(key, view, Verdict(INFRA, error.reason, error.message))
+        await self._isolate(view.meta.namespace, gate)
+        lane = (view.spec.get("laneRef") or {}).get("name") or ""
+        pod_settings = PodSettings(settings.runner_image, settings.image_pull_policy, git_protocols(settings))
+        run = {"metadata": {"name": view.meta.name, "uid": view.meta.uid}, "spec": view.spec}
+        try:
+            made = await self._ctx.writer.create("Pod", view.meta.namespace, gate_pod(run, lane, pod_settings))
+        except AlreadyExists:
+            made = await self._ctx.kube.get("Pod", view.meta.namespace, view.meta.name)
+            if view.meta.uid not in {owner["uid"] for owner in made["metadata"].get("ownerReferences") or ()}:
+                message = f"a Pod {view.meta.name} that is not ours is in the way: delete it"
+                return await self._finish(key, view, Verdict(INFRA, reasons.NAME_TAKEN, message))
+        except Forbidden as error:
+            if error.quota:
+                return QUOTA_RETRY
+            return await self._finish(key, view, Verdict(INFRA, reasons.POD_REFUSED, error.message))
+        except Invalid as error:
+            return await self._finish(key, view, Verdict(INFRA, reasons.POD_REFUSED, error.message))
+        status: dict[str, Any] = {
+            "observedGeneration": view.meta.generation,
+            "pod": made["metadata"]["name"],
+            "podUID": made["metadata"]["uid"],
+            "startTime": rfc3339(self._ctx.now()),
+        }
+        await self._ctx.writer.patch_status(key, status)
+        return 30.0
+
+    async def _isolate(self, namespace: str, gate: dict[str, Any]) -> None:
+        """Checkout runs in the same Pod and a policy knows no containers: the git hosts are open to the gate too."""
+        egress = [dns_egress(), *self._ctx.settings.git_egress]
+        policies = [policy("tidegate-gate", names.COMPONENT_GATE, egress)]
+        if gate.get("egress"):
+            policies.append(egress_policy(gate["egress"]))
+        await ensure_isolated(self._ctx, namespace, policies)
+
+    # -- a Pod
+
+    async def _with_pod(self, key: Key, view: GateRunView, pod: PodView) -> float | None:
+        timeout = int(view.spec["gate"].get("timeoutSeconds") or 600)
+        found = judge(pod, timeout, self._ctx.now(), pod.meta.uid in self._deadlines)
+        if isinstance(found, Verdict):
+            return await self._finish(key, view, found)
+        if found.deadline is not None:
+            patch = {"spec": {"activeDeadlineSeconds": found.deadline}}
+            try:
+                await self._ctx.writer.patch("Pod", pod.meta.namespace, pod.meta.name, patch)
+            except (NotFound, Invalid) as error:
+                log.info("the deadline was not set", extra={"pod": pod.meta.name, "error": str(error)})
+            self._deadlines.add(pod.meta.uid)
+        return found.seconds
+
+    async def _finish(self, key: Key, view: GateRunView, verdict: Verdict) -> float | None:
+        now = rfc3339(self._ctx.now())
+        start = parse_time(view.status.get("startTime") or "")
+        if start is not None:
+            seconds = (self._ctx.now() - start).total_seconds()
+            metrics.GATE_SECONDS.labels(verdict.verdict).observe(max(seconds, 0))
+        conditions = set_condition(
+            list(view.status.get("conditions") or ()), reasons.SUCCEEDED,
+            {"Passed": "True", "Failed": "False"}.get(verdict.verdict, "Unknown"), verdict.reason, verdict.message,
+            now=now, generation=view.meta.generation,
+        )  # fmt: skip
+        status: dict[str, Any] = {
+            "observedGeneration": view.meta.generation,
+            "verdict": verdict.verdict,
+            "reason": verdict.reason,
+            "message": verdict.message[:1024],
+            "endTime": now,
+            "conditions": conditions,
+        }
+        for name, value in (
+            ("exitCode", verdict.exit_code),
+            ("logTail", verdict.log_tail),
+            ("imageID", verdict.image_id),
+        ):
+            if value not in (None, ""):
+                status[name] = value
+        await self._ctx.writer.patch_status(key, status, resource_version=view.meta.resource_version)
+        pod = self._pod(view)
+        if pod is not None and not pod.terminal and verdict.verdict == INFRA:
+            await self._ctx.writer.delete("Pod", pod.meta.namespace, pod.meta.name, uid=pod.meta.uid)
+        return float(self._ctx.settings.pod_retention_seconds)
+
+    async def _clean_up(self, view: GateRunView, pod: PodView | None) -> float | None:
+        if pod is None:
+            return None
+        self._deadlines.discard(pod.meta.uid)
+        ended = parse_time(view.status.get("endTime") or "")
+        due = (ended or self._ctx.now()) + timedelta(seconds=self._ctx.settings.pod_retention_seconds)
+        left = (due - self._ctx.now()).total_seconds()
+        if left > 0:
+            return left
+        if not pod.deletion_time:
+            await self._ctx.writer.delete("Pod", pod.meta.namespace, pod.meta.name, uid=pod.meta.uid)
+        return None

@@ -1,0 +1,126 @@
+"""The cache's indexes and wake-up calls of the lane's room."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidegate import names
+from tidegate.api import reasons
+from tidegate.api.views import BuildView, GateRunView, LaneView, MergeJobView, PodView, TaskView
+from tidegate.runtime.context import Context
+from tidegate.runtime.keys import Key
+
+JOBS = "lane-jobs"  # MergeJob by <namespace>/<lane>
+RUNS = "lane-runs"  # GateRun by <namespace>/<lane>
+GATE_PODS = "lane-gate-pods"  # Pod by <namespace>/<lane>
+POD_OF_RUN = "pod-of-gate-run"  # Pod by UID of the GateRun
+BUILDS = "lane-builds"  # unfinished BuildRequest by <namespace>/<lane>
+TASKS = "lane-tasks"  # unfinished task that stands alone, by <namespace>/<lane>
+
+ENDED = ("Merged", "Failed", "Cancelled")
+_TASK_ENDED = ("Complete", "Partial", "Blocked", "Failed", "Cancelled")
+
+
+def lane_of_job(job: MergeJobView) -> str:
+    """The name of the lane that a MergeJob belongs to."""
+    return names.lane_name(job.spec["repository"]["url"], job.spec.get("targetBranch") or "main")
+
+
+def has_ended(job: MergeJobView) -> bool:
+    """Whether a MergeJob is in a terminal state."""
+    return job.status.get("state") in ENDED
+
+
+def _job(job: MergeJobView) -> list[str]:
+    return [f"{job.meta.namespace}/{lane_of_job(job)}"]
+
+
+def _run(run: GateRunView) -> list[str]:
+    lane = (run.spec.get("laneRef") or {}).get("name")
+    return [f"{run.meta.namespace}/{lane}"] if lane else []
+
+
+def _gate_pod(pod: PodView) -> list[str]:
+    if pod.component != names.COMPONENT_GATE:
+        return []
+    return [f"{pod.meta.namespace}/{(pod.meta.labels or {}).get(names.LABEL_LANE, '')}"]
+
+
+def _pod_of_run(pod: PodView) -> list[str]:
+    return [pod.meta.owner_uid] if pod.component == names.COMPONENT_GATE else []
+
+
+def _build(build: BuildView) -> list[str]:
+    if build.condition_status(reasons.SUCCEEDED) != "Unknown":
+        return []
+    return [f"{build.meta.namespace}/{names.lane_name(build.url, build.target_branch)}"]
+
+
+def _task(task: TaskView) -> list[str]:
+    if task.repository is None or task.state in _TASK_ENDED:
+        return []
+    url, branch = task.repository.get("url") or "", task.repository.get("targetBranch") or "main"
+    return [f"{task.meta.namespace}/{names.lane_name(url, branch)}"]
+
+
+def install_indexes(ctx: Context) -> None:
+    """Add the room's indexes and listeners."""
+    cache = ctx.cache
+    cache.add_index("MergeJob", JOBS, _job)
+    cache.add_index("GateRun", RUNS, _run)
+    cache.add_index("Pod", GATE_PODS, _gate_pod)
+    cache.add_index("Pod", POD_OF_RUN, _pod_of_run)
+    cache.add_index("BuildRequest", BUILDS, _build)
+    cache.add_index("AgentTask", TASKS, _task)
+
+    def wake(key: Key, values: list[str]) -> None:
+        for value in values:
+            ctx.queue.add(Key("MergeLane", key.namespace, value.partition("/")[2]))
+
+    def on_job(key: Key, _old: MergeJobView | None, new: MergeJobView | None) -> None:
+        if new is not None:
+            wake(key, _job(new))
+        elif _old is not None:
+            wake(key, _job(_old))
+
+    def on_run(key: Key, old: GateRunView | None, new: GateRunView | None) -> None:
+        if new is None or new.status.get("verdict"):
+            gone = new or old
+            if gone is not None and gone.spec.get("purpose") != "Sweep":
+                wake(key, _run(gone))
+
+    def on_pod(_key: Key, old: PodView | None, new: PodView | None) -> None:
+        pod = new or old
+        if pod is None or pod.component != names.COMPONENT_GATE:
+            return
+        for value in _gate_pod(pod):
+            for run in cache.indexed("GateRun", RUNS, value):
+                waits = not run.status.get("podUID") and (new is None or new.terminal)
+                if run.meta.uid == pod.meta.owner_uid or waits:
+                    ctx.queue.add(Key("GateRun", run.meta.namespace, run.meta.name))
+
+    def on_need(key: Key, old: Any, new: Any) -> None:
+        """A build or task that begins needs its lane's head and verdict on the remote."""
+        of = _build if key.kind == "BuildRequest" else _task
+        before, after = (of(view) if view is not None else [] for view in (old, new))
+        if before != after:
+            wake(key, [*before, *after])
+
+    def on_profile(_key: Key, _old: Any, _new: Any) -> None:
+        for lane in cache.keys("MergeLane"):
+            ctx.queue.add(lane)
+
+    cache.add_listener("MergeJob", on_job)
+    cache.add_listener("GateRun", on_run)
+    cache.add_listener("Pod", on_pod)
+    cache.add_listener("BuildRequest", on_need)
+    cache.add_listener("AgentTask", on_need)
+    cache.add_listener("GateProfile", on_profile)
+
+
+def needed(ctx: Context, lane: LaneView) -> bool:
+    """Whether anybody needs the lane's head to be fresh."""
+    value = f"{lane.meta.namespace}/{lane.meta.name}"
+    return bool(
+        ctx.cache.indexed_count("BuildRequest", BUILDS, value) or ctx.cache.indexed_count("AgentTask", TASKS, value)
+    )
