@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Callable, Iterable
 
 import kopf
@@ -32,6 +33,8 @@ Register = Callable[[kopf.OperatorRegistry, Context], None]
 FIRST_SYNC_SECONDS = 30.0  # for the watches to fill the cache by themselves
 SETTLE_SECONDS = 5.0
 RELIST_SECONDS = 1.0
+RECENT_SECONDS = 30.0  # a new leader works what changed within this time first,
+KEYS_PER_SECOND = 2000  # and looks at all the rest at this rate
 
 
 class Operator:
@@ -47,6 +50,7 @@ class Operator:
         writer = Writer(kube, cache, self._lease.check, self._lease.identity)
         self.ctx = Context(settings, kube, cache, WorkQueue(), writer)
         self.ctx.on_relist = self._on_relist
+        self.ctx.holder = self._lease.identity
         self._registry = kopf.OperatorRegistry()
         for install, register in rooms:
             install(self.ctx)
@@ -117,6 +121,7 @@ class Operator:
 
     def _on_leadership(self, leading: bool) -> None:
         if leading:
+            self.ctx.term += 1
             self._leading = asyncio.create_task(self._lead(), name="lead")
             return
         if self._leading is not None:
@@ -133,9 +138,11 @@ class Operator:
             except (KubeError, TimeoutError) as error:
                 log.warning("the cache could not be compared yet", extra={"error": str(error)})
                 await asyncio.sleep(1.0)
-        for kind in self.ctx.reconcilers:
-            for key in self.ctx.cache.keys(kind):
-                self.ctx.queue.add(key)
+        keys = [key for kind in self.ctx.reconcilers for key in self.ctx.cache.keys(kind)]
+        spread = len(keys) / KEYS_PER_SECOND
+        self.ctx.queue.put_off_old(RECENT_SECONDS, spread)
+        for key in keys:
+            self.ctx.queue.add(key, random.uniform(0.0, spread))
         self._workers.start()
         log.info("leading", extra={"keys": len(self.ctx.queue)})
 

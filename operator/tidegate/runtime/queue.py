@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import random
 import time
 from collections import deque
 from collections.abc import Callable
@@ -62,6 +63,15 @@ class WorkQueue:
         self._serial += 1
         heapq.heappush(self._heap, (due, self._serial, key))
         self._wake()
+
+    def put_off_old(self, older_than: float, spread: float) -> None:
+        """Spread keys that have been due for longer than `older_than` seconds over the next `spread` seconds, so that
+        what happened just now comes first. For a new leader, whose queue holds all that ever changed."""
+        now = self._monotonic()
+        for key, due in list(self._due.items()):
+            if now - due > older_than:
+                del self._due[key]
+                self.add(key, random.uniform(0.0, spread))
 
     async def get(self) -> Key:
         """The next key whose time has come; the caller must call `done` with it."""

@@ -83,3 +83,17 @@ async def test_a_delayed_key_doesnt_hold_up_one_that_is_due():
     assert await asyncio.wait_for(taker, 1) == key("now")
     assert queue.ready() == 0
     assert len(queue) == 1
+
+
+async def test_what_happened_just_now_comes_before_what_waits_for_long():
+    now = 0.0
+    queue = WorkQueue(lambda: now)
+    for n in range(100):
+        queue.add(key(f"old-{n}"))
+    now = 100.0
+    queue.add(key("new"))
+    queue.put_off_old(30, spread=50)
+    assert await queue.get() == key("new")
+    assert len(queue) == 100
+    now = 151.0
+    assert {(await queue.get()).name for _ in range(100)} == {f"old-{n}" for n in range(100)}
