@@ -135,7 +135,9 @@ class Model:
         reconcile.install(self.ctx)
         self.name = build["metadata"]["name"]
         if gates:
-            profile = {"gates": [{"name": g, "image": "gate", "command": ["check", g], "timeoutSeconds": 60} for g in gates]}
+            profile = {
+                "gates": [{"name": g, "image": "gate", "command": ["check", g], "timeoutSeconds": 60} for g in gates]
+            }
             self.create("GateProfile", {"metadata": {"name": "standard"}, "spec": profile}, namespace="")
         self.create("BuildRequest", build)
 
@@ -169,13 +171,16 @@ class Model:
 
     @property
     def finalized(self) -> bool:
-        return ("BuildRequest", self.name) not in self.store.objects or self.condition("Finalized").get("status") == "True"
+        return ("BuildRequest", self.name) not in self.store.objects or self.condition("Finalized").get(
+            "status"
+        ) == "True"
 
     # -- steps
 
     def reconcile(self) -> float | None:
         """One round of the builds room."""
-        return self.run(self.ctx.reconcilers["BuildRequest"](Key("BuildRequest", NS, self.name)))
+        answer: float | None = self.run(self.ctx.reconcilers["BuildRequest"](Key("BuildRequest", NS, self.name)))
+        return answer
 
     def settle(self, rounds: int = 20) -> None:
         """Rounds of the builds room, and of the lane's first steps, until nothing changes."""
@@ -226,7 +231,9 @@ class Model:
         self.status("AgentTask", name, {"state": "Running", "attempts": attempts, "nextAttemptTime": None})
         return True
 
-    def end(self, name: str, state: str = "Complete", *, diff: bool = True, backoff: float = 0, handoff: str = "") -> bool:
+    def end(
+        self, name: str, state: str = "Complete", *, diff: bool = True, backoff: float = 0, handoff: str = ""
+    ) -> bool:
         """The tasks room judges the attempt of an active task; state Pending is a retry after `backoff` seconds."""
         task = self.store.objects["AgentTask", name]
         if self.state(task) not in ("Assigned", "Running"):
@@ -272,7 +279,9 @@ class Model:
                 "targetBranch": "main",
                 "desiredState": "Run",
             }
-            owners = [{"kind": "BuildRequest", "name": self.name, "uid": self.build["metadata"]["uid"], "controller": True}]
+            owners = [
+                {"kind": "BuildRequest", "name": self.name, "uid": self.build["metadata"]["uid"], "controller": True}
+            ]
             self.create("MergeJob", {"metadata": {"name": name, "ownerReferences": owners}, "spec": spec})
 
     def ended(self, job: Object) -> bool:

@@ -19,13 +19,13 @@ def world(cap: int = 2, **tasks: Any) -> World:
     )  # fmt: skip
 
 
-def test_slots_are_given_in_order_up_to_the_cap():
+def test_slots_are_given_in_order_up_to_the_cap() -> None:
     found = slots(world(2, ready=("a", "b", "c")), grant=True)
     assert found.granted == ("a", "b")
     assert slots(world(2, ready=("a", "b", "c")), grant=False).granted == ()
 
 
-def test_held_slots_and_strays_count():
+def test_held_slots_and_strays_count() -> None:
     busy = world(3, ready=("a", "b"), slots=(Slot("x", active=True),), stray=1)
     assert slots(busy, grant=True).all == ("x", "a")
     assert slots(world(1, ready=("a",), stray=2), grant=True).granted == ()
@@ -46,12 +46,12 @@ def test_held_slots_and_strays_count():
         (Slot("x", not_before=NOW + timedelta(seconds=10), active=True), False),
     ],
 )
-def test_a_slot_is_free_only_when_its_task_cannot_run(slot: Slot, free: bool):
+def test_a_slot_is_free_only_when_its_task_cannot_run(slot: Slot, free: bool) -> None:
     found = slots(world(1, ready=("a",), slots=(slot,)), grant=True)
     assert found.released == (("x",) if free else ())
     assert found.all == (("a",) if free else ("x",))
 
 
-def test_a_lower_cap_takes_no_slot_away():
+def test_a_lower_cap_takes_no_slot_away() -> None:
     held = tuple(Slot(name, active=True) for name in "abc")
     assert slots(world(1, slots=held, ready=("d",)), grant=True).all == ("a", "b", "c")

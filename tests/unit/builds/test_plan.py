@@ -15,7 +15,7 @@ def plan_of(*tasks: dict[str, Any]) -> dict[str, Any]:
     return {"tasks": [{"prompt": "do it", **task} for task in tasks]}
 
 
-def test_a_good_plan_is_read_whole():
+def test_a_good_plan_is_read_whole() -> None:
     found = read_plan(
         plan_of(
             {"name": "a", "role": "Tester", "scope": ["src/*", "src/*"], "acceptance": ["tests/a.py"], "priority": 1},
@@ -58,14 +58,14 @@ def test_a_good_plan_is_read_whole():
         (plan_of(*({"name": f"t{n}"} for n in range(201))), "tasks"),
     ],
 )
-def test_a_bad_plan_names_the_field(plan: dict[str, Any], field: str):
+def test_a_bad_plan_names_the_field(plan: dict[str, Any], field: str) -> None:
     found = read_plan(plan)
     assert isinstance(found, PlanError)
     assert found.field == field
     assert found.message
 
 
-def test_a_handoff_without_a_plan_is_refused():
+def test_a_handoff_without_a_plan_is_refused() -> None:
     assert read_handoff(b"{") == PlanError("handoff", read_handoff(b"{").message)  # type: ignore[union-attr]
     for text in (b"[]", b"{}", b'{"plan": []}', b'{"status": "Complete", "plan": null}'):
         found = read_handoff(text)
@@ -73,7 +73,7 @@ def test_a_handoff_without_a_plan_is_refused():
         assert found.field == "plan"
 
 
-def test_a_handoff_with_a_plan_is_read():
+def test_a_handoff_with_a_plan_is_read() -> None:
     found = read_handoff(orjson.dumps({"status": "Complete", "summary": "s", "plan": plan_of({"name": "a"})}))
     assert not isinstance(found, PlanError)
     assert [task.name for task in found] == ["a"]

@@ -30,7 +30,7 @@ def run_task(model: Model, name: str, state: str = "Complete", *, diff: bool = T
 CHAIN = static({"name": "a"}, {"name": "b", "dependsOn": ["a"]})
 
 
-def test_a_chain_runs_in_order_and_passes():
+def test_a_chain_runs_in_order_and_passes() -> None:
     model = Model(build_object(planning=CHAIN))
     model.settle()
     assert list(tasks_of(model)) == ["mk-1-a", "mk-1-b"]
@@ -52,7 +52,7 @@ def test_a_chain_runs_in_order_and_passes():
     assert status["finalization"]["passed"] is True
 
 
-def test_children_belong_to_the_build():
+def test_children_belong_to_the_build() -> None:
     model = Model(build_object(planning=CHAIN))
     model.settle()
     task = tasks_of(model)["mk-1-a"]
@@ -62,7 +62,7 @@ def test_children_belong_to_the_build():
     assert names.FINALIZER_BUILD in model.build["metadata"]["finalizers"]
 
 
-def test_no_slot_before_the_lane_is_ready():
+def test_no_slot_before_the_lane_is_ready() -> None:
     model = Model(build_object(planning=CHAIN), lane_ready=False)
     model.settle()
     assert model.build["status"].get("slots") == []
@@ -72,7 +72,7 @@ def test_no_slot_before_the_lane_is_ready():
     assert model.build["status"]["slots"] == ["mk-1-a"]
 
 
-def test_a_failed_dependency_leaves_its_dependent_pending_and_ends_the_build():
+def test_a_failed_dependency_leaves_its_dependent_pending_and_ends_the_build() -> None:
     model = Model(build_object(planning=CHAIN))
     run_task(model, "mk-1-a", "Failed", diff=False)
     model.drive()
@@ -84,7 +84,7 @@ def test_a_failed_dependency_leaves_its_dependent_pending_and_ends_the_build():
     assert model.condition("Stalled")["status"] == "True"
 
 
-def test_finalization_merges_on_another_head_what_failed_before_and_its_dependents_run():
+def test_finalization_merges_on_another_head_what_failed_before_and_its_dependents_run() -> None:
     plan = static({"name": "a"}, {"name": "b", "dependsOn": ["a"]}, {"name": "c"})
     model = Model(build_object(planning=plan))
     run_task(model, "mk-1-a")
@@ -99,7 +99,7 @@ def test_finalization_merges_on_another_head_what_failed_before_and_its_dependen
     assert model.state(tasks_of(model)["mk-1-b"]) == "Complete"
 
 
-def test_what_stays_unmerged_is_listed_with_ref_and_reason():
+def test_what_stays_unmerged_is_listed_with_ref_and_reason() -> None:
     model = Model(build_object(planning=static({"name": "a"})))
     run_task(model, "mk-1-a")
     model.finish_job("mk-1-a-1", merged=False, reason="GatesFailed")
@@ -111,7 +111,7 @@ def test_what_stays_unmerged_is_listed_with_ref_and_reason():
     assert len(model.all("MergeJob")) == 1  # the same head: queueing again can't help
 
 
-def test_partial_work_is_neither_merged_nor_forgotten():
+def test_partial_work_is_neither_merged_nor_forgotten() -> None:
     model = Model(build_object(planning=static({"name": "a"})))
     run_task(model, "mk-1-a", "Partial")
     model.drive()
@@ -120,7 +120,7 @@ def test_partial_work_is_neither_merged_nor_forgotten():
     assert "mk-1-a (Partial)" in model.condition("Finalized")["message"]
 
 
-def test_a_red_head_gets_fixers_and_their_work_makes_it_pass():
+def test_a_red_head_gets_fixers_and_their_work_makes_it_pass() -> None:
     model = Model(build_object(planning=static({"name": "a"})))
     run_task(model, "mk-1-a")
     model.finish_job("mk-1-a-1", merged=True)
@@ -140,7 +140,7 @@ def test_a_red_head_gets_fixers_and_their_work_makes_it_pass():
     assert model.build["status"]["finalization"]["attempts"] == 2
 
 
-def test_a_head_that_stays_red_is_exhausted_after_the_attempts():
+def test_a_head_that_stays_red_is_exhausted_after_the_attempts() -> None:
     model = Model(build_object(planning=static({"name": "a"}), finalization={"maxAttempts": 2}))
     model.drive(verdict="Failed")
     assert model.condition("Finalized")["reason"] == "Exhausted"
@@ -149,7 +149,7 @@ def test_a_head_that_stays_red_is_exhausted_after_the_attempts():
     assert model.condition("SweepGreen")["status"] == "False"
 
 
-def test_a_terminal_build_is_not_restarted_by_an_edit_or_a_new_task():
+def test_a_terminal_build_is_not_restarted_by_an_edit_or_a_new_task() -> None:
     model = Model(build_object(planning=static({"name": "a"})))
     model.drive()
     before = model.build["status"]
@@ -161,7 +161,7 @@ def test_a_terminal_build_is_not_restarted_by_an_edit_or_a_new_task():
     assert "ownerReferences" not in tasks_of(model)["late"]["metadata"]
 
 
-def test_a_hand_made_task_is_adopted_while_the_build_is_active():
+def test_a_hand_made_task_is_adopted_while_the_build_is_active() -> None:
     model = Model(build_object(planning=static({"name": "a"})))
     model.settle()
     model.create("AgentTask", {"metadata": {"name": "extra"}, "spec": {"buildRef": {"name": "mk"}, "prompt": "x"}})
@@ -171,7 +171,7 @@ def test_a_hand_made_task_is_adopted_while_the_build_is_active():
     assert set(model.build["status"]["slots"]) == {"mk-1-a", "extra"}
 
 
-def test_a_name_that_is_taken_stalls_the_build_and_spoils_nothing():
+def test_a_name_that_is_taken_stalls_the_build_and_spoils_nothing() -> None:
     model = Model(build_object(planning=CHAIN))
     model.create("AgentTask", {"metadata": {"name": "mk-1-a"}, "spec": {"repository": {}, "prompt": "mine"}})
     model.settle()
@@ -185,7 +185,7 @@ def test_a_name_that_is_taken_stalls_the_build_and_spoils_nothing():
     assert not model.condition("Stalled")
 
 
-def test_a_missing_profile_holds_the_build_and_says_so():
+def test_a_missing_profile_holds_the_build_and_says_so() -> None:
     model = Model(build_object(planning=CHAIN, merge={"gateProfileName": "strict"}))
     model.settle()
     assert model.condition("Stalled")["reason"] == "GateProfileMissing"
@@ -193,7 +193,7 @@ def test_a_missing_profile_holds_the_build_and_says_so():
     assert model.all("AgentTask") == []
 
 
-def test_cancel_ends_everything_then_the_build():
+def test_cancel_ends_everything_then_the_build() -> None:
     model = Model(build_object(planning=static({"name": "a"}, {"name": "b"}, {"name": "c", "dependsOn": ["a"]})))
     run_task(model, "mk-1-a")
     model.settle()
@@ -213,7 +213,7 @@ def test_cancel_ends_everything_then_the_build():
     assert unmerged(model) == {"mk-1-a": "Cancelled"}
 
 
-def test_delete_stops_the_work_then_lets_go():
+def test_delete_stops_the_work_then_lets_go() -> None:
     model = Model(build_object(planning=static({"name": "a"})))
     model.settle()
     model.start("mk-1-a")
@@ -231,7 +231,7 @@ def test_delete_stops_the_work_then_lets_go():
     assert [reason for _, reason, _ in model.store.events][-1] == "RefsNotDeleted"
 
 
-def test_delete_ends_although_a_task_never_answers():
+def test_delete_ends_although_a_task_never_answers() -> None:
     model = Model(build_object(planning=static({"name": "a"})))
     model.settle()
     model.start("mk-1-a")
@@ -244,7 +244,7 @@ def test_delete_ends_although_a_task_never_answers():
 
 
 @pytest.mark.parametrize("delete", [False, True])
-def test_after_the_ttl_the_children_go(delete: bool):
+def test_after_the_ttl_the_children_go(delete: bool) -> None:
     model = Model(build_object(planning=CHAIN, ttlSecondsAfterFinished=60, deleteAfterFinished=delete))
     model.drive()
     status = model.build["status"]
@@ -264,7 +264,7 @@ def test_after_the_ttl_the_children_go(delete: bool):
         assert model.build["status"] == status
 
 
-def test_a_retry_gives_its_slot_away_while_it_waits():
+def test_a_retry_gives_its_slot_away_while_it_waits() -> None:
     model = Model(build_object(planning=static({"name": "a"}, {"name": "b"}), workers={"maxParallel": 1}))
     model.settle()
     assert model.build["status"]["slots"] == ["mk-1-a"]
@@ -287,7 +287,9 @@ def test_a_retry_gives_its_slot_away_while_it_waits():
 
 def planned(model: Model, monkeypatch: pytest.MonkeyPatch, *plans: Any) -> None:
     """What the planners' handoffs hold, one after the other, by handoff commit."""
-    texts = {f"h{n}": orjson.dumps(p if isinstance(p, dict) else {"plan": {"tasks": p}}) for n, p in enumerate(plans, 1)}
+    texts = {
+        f"h{n}": orjson.dumps(p if isinstance(p, dict) else {"plan": {"tasks": p}}) for n, p in enumerate(plans, 1)
+    }
     monkeypatch.setattr(observe, "read_blob", lambda *_a, commit, **_k: texts[commit])
 
 
@@ -298,7 +300,7 @@ def plan_once(model: Model, name: str, handoff: str) -> None:
     model.settle()
 
 
-def test_an_agent_plan_is_applied_again_and_again_until_it_is_empty(monkeypatch: pytest.MonkeyPatch):
+def test_an_agent_plan_is_applied_again_and_again_until_it_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model(build_object())
     planned(model, monkeypatch, [{"name": "a", "prompt": "x"}], [{"name": "b", "prompt": "y"}], [])
     model.settle()
@@ -317,7 +319,7 @@ def test_an_agent_plan_is_applied_again_and_again_until_it_is_empty(monkeypatch:
     assert model.condition("Finalized")["reason"] == "Passed"
 
 
-def test_an_invalid_plan_gets_two_more_tries_then_the_build_is_exhausted(monkeypatch: pytest.MonkeyPatch):
+def test_an_invalid_plan_gets_two_more_tries_then_the_build_is_exhausted(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model(build_object())
     bad = [{"name": "a", "prompt": "x", "role": "Boss"}]
     planned(model, monkeypatch, bad, {"no": "plan"}, bad)
@@ -333,7 +335,7 @@ def test_an_invalid_plan_gets_two_more_tries_then_the_build_is_exhausted(monkeyp
     assert [t for t in tasks_of(model) if "plan" not in t] == []
 
 
-def test_a_second_try_that_is_good_is_applied(monkeypatch: pytest.MonkeyPatch):
+def test_a_second_try_that_is_good_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model(build_object(planning={"maxIterations": 1}))
     planned(model, monkeypatch, {"no": "plan"}, [{"name": "a", "prompt": "x"}])
     plan_once(model, "mk-1-plan", "h1")
@@ -343,8 +345,8 @@ def test_a_second_try_that_is_good_is_applied(monkeypatch: pytest.MonkeyPatch):
     assert model.condition("Finalized")["reason"] == "Passed"
 
 
-def test_the_request_can_come_from_a_config_map():
-    source = {"requestFrom": {"configMapKeyRef": {"name": "wishes", "key": "request"}}, "request": None}
+def test_the_request_can_come_from_a_config_map() -> None:
+    source: dict[str, Any] = {"requestFrom": {"configMapKeyRef": {"name": "wishes", "key": "request"}}, "request": None}
     model = Model(build_object(**source))
     model.settle()
     assert model.condition("Stalled")["reason"] == "RequestMissing"
@@ -353,3 +355,33 @@ def test_the_request_can_come_from_a_config_map():
     model.settle()
     assert tasks_of(model)["mk-1-plan"]["spec"]["prompt"] == "From a map."
     assert not model.condition("Stalled")
+
+
+# -- nothing is left behind
+
+
+def test_a_build_waits_for_the_merge_job_of_a_complete_task() -> None:
+    model = Model(build_object(planning=static({"name": "a"}), finalization={"enabled": False}))
+    model.settle()
+    model.start("mk-1-a")
+    model.end("mk-1-a")
+    model.settle()
+    assert not model.finalized  # the tasks room has yet to queue the change
+    model.make_jobs()
+    model.settle()
+    assert not model.finalized
+    model.finish_job("mk-1-a-1", merged=True)
+    model.settle()
+    assert model.condition("Finalized")["reason"] == "Passed"
+
+
+def test_a_cancelled_build_waits_for_its_merge_jobs() -> None:
+    model = Model(build_object(planning=static({"name": "a"})))
+    run_task(model, "mk-1-a")
+    model.patch("BuildRequest", "mk", {"spec": {"desiredState": "Cancelled"}})
+    model.settle()
+    assert not model.finalized
+    model.finish_job("mk-1-a-1", merged=True, reason="LandedBeforeCancel")
+    model.settle()
+    assert model.condition("Finalized")["reason"] == "Cancelled"
+    assert model.build["status"]["merges"]["merged"] == 1

@@ -49,7 +49,9 @@ def world(sweep: Sweep | None = None, **changes: Any) -> World:
         ({"tests": "Passed", "lint": "Infra", "typecheck": "Passed"}, "Infra", "Unknown"),
     ],
 )
-def test_a_sweep_is_judged_when_every_gate_has_a_verdict(verdicts: dict[str, str], outcome: str, status: str | None):
+def test_a_sweep_is_judged_when_every_gate_has_a_verdict(
+    verdicts: dict[str, Any], outcome: str, status: str | None
+) -> None:
     step = judge(world(Sweep(gates=GATES, runs=results(**verdicts))))
     assert step.outcome == outcome
     assert (step.condition[0] if step.condition else None) == status
@@ -59,7 +61,7 @@ def test_a_sweep_is_judged_when_every_gate_has_a_verdict(verdicts: dict[str, str
         assert "tests failed" in (step.condition or ("", "", ""))[2]
 
 
-def test_a_result_for_an_old_head_counts_for_nothing():
+def test_a_result_for_an_old_head_counts_for_nothing() -> None:
     runs = results(tests="Failed", lint="Passed", typecheck="Passed")
     before = Sweep(gates=GATES, runs=runs, time=NOW, commit="c0", green=True)
     step = judge(world(before, lane=Lane("l", "uid", ready=True, head="c2")))
@@ -68,7 +70,7 @@ def test_a_result_for_an_old_head_counts_for_nothing():
     assert (step.sweep.number, step.sweep.commit, step.sweep.green) == (1, "c0", True)
 
 
-def test_runs_on_two_commits_are_no_sweep():
+def test_runs_on_two_commits_are_no_sweep() -> None:
     mixed = (*results(tests="Passed", lint="Passed"), *results(commit="c0", typecheck="Passed"))
     assert judge(world(Sweep(gates=GATES, runs=mixed))).outcome == "Stale"
 
@@ -77,7 +79,7 @@ def later(seconds: float, sweep: Sweep) -> bool:
     return bool(periodic(world(replace(sweep, gates=GATES), now=NOW + timedelta(seconds=seconds))).start)
 
 
-def test_the_interval_adapts():
+def test_the_interval_adapts() -> None:
     green = Sweep(time=NOW, commit="c0", green=True, greens=1)
     assert not later(299, green)
     assert later(300, green)
@@ -91,7 +93,7 @@ def test_the_interval_adapts():
     assert later(300, replace(relaxed, commit="c0"))
 
 
-def test_sweeps_do_not_overlap_and_need_work_that_is_no_fixers():
+def test_sweeps_do_not_overlap_and_need_work_that_is_no_fixers() -> None:
     running = results(tests="", lint="", typecheck="")
     assert not periodic(world(Sweep(gates=GATES, runs=running))).start
     assert periodic(world()).start == 1
@@ -101,14 +103,14 @@ def test_sweeps_do_not_overlap_and_need_work_that_is_no_fixers():
     assert not periodic(world(Sweep())).start  # no gates
 
 
-def test_a_sweep_left_half_made_is_completed():
+def test_a_sweep_left_half_made_is_completed() -> None:
     half = results(number=3, tests="")
     assert unfinished_start(world(Sweep(gates=GATES, runs=half))) == 3
     whole = results(number=3, tests="", lint="", typecheck="")
     assert unfinished_start(world(Sweep(gates=GATES, runs=whole))) == 0
 
 
-def test_one_category_a_sweep():
+def test_one_category_a_sweep() -> None:
     assert category("typecheck") < category("lint") < category("tests")
     runs = results(tests="Failed", lint="Failed", typecheck="Passed")
     assert [fix.result.gate for fix in fixes(world(), runs, 1)] == ["lint"]
@@ -116,7 +118,7 @@ def test_one_category_a_sweep():
     assert [fix.result.gate for fix in fixes(world(), runs, 1)] == ["build", "typecheck"]
 
 
-def test_fixers_are_bounded_and_deduplicated():
+def test_fixers_are_bounded_and_deduplicated() -> None:
     runs = results(unit="Failed", e2e="Failed", api="Failed")
     made = fixes(world(), runs, 4)
     assert [(fix.sweep, fix.result.gate) for fix in made] == [(4, "api"), (4, "e2e"), (4, "unit")]
