@@ -66,6 +66,11 @@ RESOURCES: dict[str, Resource] = {
 }
 
 
+def register(resource: Resource) -> None:
+    """Add a kind to the table: for tools that need more of the API than the operator."""
+    RESOURCES[resource.kind] = resource
+
+
 def resource_of(kind: str) -> Resource:
     """The resource of a kind; raises KeyError with the known kinds for an unknown one."""
     try:

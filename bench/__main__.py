@@ -1,0 +1,154 @@
+"""`make bench`: the operator against the Job controller and against plumbing, in one run on the local cluster.
+
+Ends with one line a figure, `name = value`. `python -m bench --small` runs everything with fewer objects: to try the
+bench itself, not to compare figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from dataclasses import dataclass
+
+from bench import lane
+from bench.audit import pods_over
+from bench.jobs import Rates, run_jobs
+from bench.lab import WORK_CLASS, Lab, lab, say
+from bench.observe import percentile
+from bench.replica import Replica
+from bench.takeover import takeover
+from bench.tasks import Run, active_build, chains, flat, idle_latency, run_tasks
+from tidegate.names import LABEL_CLASS
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is run."""
+
+    tasks: int = 500
+    many: int = 10_000
+    slots: int = 200
+    idle: int = 50
+    seconds: float = 1500.0
+
+
+SMALL = Size(tasks=50, many=200, slots=20, idle=10, seconds=300.0)
+FEW, MANY, JOBS = "tidegate-bench-few", "tidegate-bench-many", "tidegate-bench-jobs"
+
+
+@dataclass(frozen=True)
+class Few:
+    """What the run of 500 showed."""
+
+    run: Run
+    jobs: Rates
+    latency: list[float]
+    calls: dict[str, float]
+    cpu_ms: float
+
+
+async def few(lab: Lab, size: Size) -> Few:
+    """Tasks and Jobs of the same number with the same Pod, and the latency when nothing else happens."""
+    async with lab.namespace(FEW) as space, lab.namespace(JOBS) as jobs_space:
+        leader = Replica(lab, "leader-few", [space])
+        await leader.start()
+        try:
+            async with active_build(lab, space, size.tasks):
+                latency = await idle_latency(lab, space, size.idle)
+                pod = await _work_pod(lab, space)
+                cpu, calls = leader.cpu_seconds(), await leader.api_calls()
+                run = await run_tasks(lab, space, flat(size.tasks), size.seconds)
+                await asyncio.sleep(2)  # what is still to be written about them
+                cpu_ms = (leader.cpu_seconds() - cpu) * 1000 / size.tasks
+                after = await leader.api_calls()
+        finally:
+            await leader.end()
+        jobs = await run_jobs(lab, jobs_space, size.tasks, pod)
+    per_task = {name: (after[name] - calls.get(name, 0.0)) / size.tasks for name in after}
+    return Few(run, jobs, latency, {name: value for name, value in per_task.items() if value >= 0.005}, cpu_ms)
+
+
+async def _work_pod(lab: Lab, namespace: str) -> dict[str, object]:
+    pods, _ = await lab.kube.list("Pod", namespace, f"{LABEL_CLASS}={WORK_CLASS}")
+    return pods[0]
+
+
+@dataclass(frozen=True)
+class Many:
+    """What the run of 10,000 showed."""
+
+    run: Run
+    over_cap: int
+    peak_mib: float
+    cpu_ms: float
+    sigterm: float
+    sigkill: float
+
+
+async def many(lab: Lab, size: Size) -> Many:
+    """Chains of tasks under a small cap, then leaders that go with all of them present."""
+    async with lab.namespace(MANY) as space:
+        replicas = [Replica(lab, f"replica-{n}", [space]) for n in range(3)]
+        try:
+            await replicas[0].start()
+            async with active_build(lab, space, size.slots):
+                cpu = replicas[0].cpu_seconds()
+                run = await run_tasks(lab, space, chains(size.many), size.seconds, watch_pods=False)
+                cpu_ms = (replicas[0].cpu_seconds() - cpu) * 1000 / size.many
+                over = await pods_over(space, size.slots + 1)
+                await replicas[1].start()
+                peaks = [replicas[0].peak_mib()]
+                sigterm = await takeover(lab, space, replicas[0], signal.SIGTERM, "after-sigterm")
+                await replicas[2].start()
+                peaks.append(replicas[1].peak_mib())
+                sigkill = await takeover(lab, space, replicas[1], signal.SIGKILL, "after-sigkill")
+                peaks.append(replicas[2].peak_mib())
+        finally:
+            for replica in replicas:
+                await replica.end()
+    return Many(run, over, max(peaks), cpu_ms, sigterm, sigkill)
+
+
+def report(few: Few, many: Many, candidate_ratio: float) -> list[str]:
+    """The figures, a line each."""
+    by_call = "  ".join(f"{name} {value:.2f}" for name, value in sorted(few.calls.items()))
+    say(f"API calls per task: {by_call}")
+    say(f"CPU per task at {len(many.run.names)}: {many.cpu_ms:.1f} ms")
+    figures = {
+        "pods_per_second_ratio_to_job": few.run.pods_per_second / few.jobs.pods,
+        "completed_per_second_ratio_to_job": few.run.completed_per_second / few.jobs.completed,
+        "create_to_pod_p50_ms": percentile(few.latency, 0.5),
+        "create_to_pod_p99_ms": percentile(few.latency, 0.99),
+        "api_calls_per_task": sum(few.calls.values()),
+        "operator_cpu_ms_per_task": few.cpu_ms,
+        "operator_peak_rss_mib": many.peak_mib,
+        "rate_at_10000_ratio_to_500": many.run.completed_per_second / few.run.completed_per_second,
+        "max_pods_over_cap": many.over_cap,
+        "takeover_sigterm_seconds": many.sigterm,
+        "takeover_sigkill_seconds": many.sigkill,
+        "candidate_ratio_to_plumbing": candidate_ratio,
+    }
+    return [
+        f"{name} = {value:.2f}" if isinstance(value, float) else f"{name} = {value}" for name, value in figures.items()
+    ]
+
+
+async def main(size: Size) -> None:
+    """Run all of it and print the figures."""
+    async with lab() as shared:
+        say("Candidates")
+        ratio = await asyncio.to_thread(lane.measure, shared.directory, say)
+        say(f"{size.tasks} tasks against {size.tasks} Jobs")
+        first = await few(shared, size)
+        say(f"{size.many} tasks in chains, {size.slots} slots")
+        second = await many(shared, size)
+    print("\n".join(report(first, second, ratio)))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="fewer objects: to try the bench itself")
+    asyncio.run(main(SMALL if parser.parse_args().small else Size()))
+    sys.exit(0)

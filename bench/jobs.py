@@ -1,0 +1,51 @@
+"""The yardstick: as many `batch/v1` Jobs with the same Pod."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+
+from bench.lab import Lab, say
+from bench.observe import job_done, watching
+from tidegate.clients.kube import Json
+
+DROPPED_FIELDS = ("nodeName", "hostname", "subdomain", "serviceAccount", "tolerations", "priority", "preemptionPolicy")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Objects a second, from the first create call to the last Pod and the last completion seen."""
+
+    pods: float
+    completed: float
+
+
+def job(name: str, pod: Json) -> Json:
+    """A Job that runs the Pod of an agent task: same containers, volumes and labels."""
+    spec = {key: value for key, value in copy.deepcopy(pod["spec"]).items() if key not in DROPPED_FIELDS}
+    spec["restartPolicy"] = "Never"
+    spec.pop("activeDeadlineSeconds", None)
+    labels = dict(pod["metadata"].get("labels") or {})
+    labels["app.kubernetes.io/managed-by"] = "bench"
+    labels["tidegate.dev/agent-class"] = "bench"
+    template = {"metadata": {"labels": labels}, "spec": spec}
+    return {"metadata": {"name": name}, "spec": {"backoffLimit": 0, "template": template}}
+
+
+async def run_jobs(lab: Lab, namespace: str, count: int, pod: Json) -> Rates:
+    """Create the Jobs and wait for the last one."""
+    say(f"  {count} Jobs")
+    async with (
+        watching(lab.kube, "Pod", namespace, lambda _: False) as pods,
+        watching(lab.kube, "Job", namespace, job_done) as jobs,
+    ):
+        started = time.monotonic()
+        await lab.create_all("Job", namespace, [job(f"job-{n}", pod) for n in range(count)])
+        await jobs.until(lambda seen: len(seen.done) >= count, 600, f"{count} Jobs")
+        rates = Rates(
+            count / (max(pods.appeared.values()) - started),
+            count / (max(jobs.done.values()) - started),
+        )
+    say(f"    {rates.pods:.1f} Pods/s, {rates.completed:.1f} completed/s")
+    return rates
