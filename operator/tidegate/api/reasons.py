@@ -46,6 +46,7 @@ EPHEMERAL_STORAGE_EXCEEDED = "EphemeralStorageExceeded"
 NO_HANDOFF = "NoHandoff"
 BAD_HANDOFF = "BadHandoff"
 NO_RESULT = "NoResult"
+WORK_REFUSED = "WorkRefused"
 SECRET_FOUND = "SecretFound"  # noqa: S105 - a reason
 OUT_OF_SCOPE = "OutOfScope"
 NODE_LOST = "NodeLost"

@@ -79,6 +79,8 @@ class Observed:
     refusal: Problem | None = None  # how the API server refused the newest attempt's Pod
     refs: FoundRefs | None = None
     jobs: tuple[MergeJobView, ...] = ()
+    foreign_job: bool = False  # a MergeJob of that name is there that isn't this task's
+    full: bool = False  # the namespace has as many Pods as the platform allows
     preflight: Problem | None = None
 
     @property

@@ -40,17 +40,18 @@ class Outcome:
 class Expectation:
     """What the task asked for, as far as it decides how its attempt is judged."""
 
+    task_ref: str = ""  # where work stands that may be merged
     planner: bool = False
     script: bool = False  # a script has no model to ask: its own handoff is its proof of work
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRefs:
-    """What the remote holds of an attempt whose Pod is gone."""
+    """What the remote holds of an attempt whose Pod is gone. Result, handoff and report were pushed in one step."""
 
-    result: str = ""  # commit at the task's ref, of this attempt
+    result: str = ""  # commit at the task's ref
     wip: str = ""  # commit at the attempt's work-in-progress ref
-    handoff_commit: str = ""
+    wip_ref: str = ""
     report: PublisherReport | None = None  # as the publisher recorded it beside the handoff
     problem: str = ""  # why the remote could not be read, empty when it was
 
@@ -86,17 +87,26 @@ def judge(pod: PodView, expected: Expectation) -> Outcome | None:
 def judge_refs(refs: FoundRefs, expected: Expectation) -> Outcome:
     """The outcome of an attempt that nobody saw end: good only when its result was published as such."""
     report = refs.report
-    if report is not None and (refs.result or not report.commit) and not report.error and report.handoff_valid:
+    if report is not None and _accepted(report, refs, expected):
 
         def outcome(verdict: str, reason: str, message: str, infrastructure: bool = False) -> Outcome:
             return Outcome(verdict, reason, message, infrastructure, None, report.base, report)
 
         return _judge_report(outcome, report, expected)
-    known = report or PublisherReport(commit=refs.wip, handoff_commit=refs.handoff_commit)
+    known = report or PublisherReport(commit=refs.wip, ref=refs.wip_ref if refs.wip else "")
     where = "its work so far is on the remote" if refs.wip else "nothing of it is on the remote"
     if refs.problem:
         where = f"the remote can't be read: {refs.problem}"
     return Outcome(FAILED, reasons.POD_LOST, f"the Pod is gone without a recorded outcome; {where}", True, report=known)
+
+
+def _accepted(report: PublisherReport, refs: FoundRefs, expected: Expectation) -> bool:
+    """Whether the publisher saw a good end: it puts work on the task's ref only then."""
+    if report.error or report.fenced:
+        return False
+    if report.commit and not expected.planner:
+        return report.ref == expected.task_ref and refs.result == report.commit
+    return report.handoff_valid
 
 
 class _Build(Protocol):
@@ -111,7 +121,8 @@ def _judge_report(outcome: _Build, report: PublisherReport, expected: Expectatio
         return outcome(FAILED, reasons.SECRET_FOUND, _held_back(report))
     written = report.handoff_valid and not report.handoff_made
     if not report.handoff_valid and not report.handoff_made:
-        missing = reasons.BAD_HANDOFF if report.message else reasons.NO_HANDOFF
+        none = "none was written" in report.message or not report.message
+        missing = reasons.NO_HANDOFF if none else reasons.BAD_HANDOFF
         return outcome(FAILED, missing, f"no valid handoff: {report.message or 'none was written'}")
     if expected.planner and not written:
         return outcome(FAILED, reasons.NO_HANDOFF, "the planner wrote no plan")
@@ -127,7 +138,14 @@ def _judge_report(outcome: _Build, report: PublisherReport, expected: Expectatio
     idle = not (report.tokens_in or report.tokens_out or report.model_calls or report.tool_calls)
     if idle and not report.commit and not (written and (expected.script or expected.planner)):
         return outcome(FAILED, reasons.NO_RESULT, "no tokens, no tool calls and no diff: the agent did nothing")
+    if report.commit and report.ref != expected.task_ref and not expected.planner:
+        return outcome(FAILED, reasons.WORK_REFUSED, f"the work can't be merged: {_refusals(report)}")
     return outcome(COMPLETE, reasons.COMPLETED, report.summary)
+
+
+def _refusals(report: PublisherReport) -> str:
+    listed = [f"{item.get('path', '?')} ({item.get('why', 'refused')})" for item in report.refused]
+    return _listed(listed) if listed else report.message or f"it was put on {report.ref}"
 
 
 def _pod_failure(pod: PodView, agent: ContainerView | None) -> tuple[str, str, bool] | None:

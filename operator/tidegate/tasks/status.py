@@ -153,7 +153,19 @@ def never_started(attempt: Attempt) -> bool:
     return bool(attempt.get("endTime")) and attempt.get("reason") in NEVER_STARTED
 
 
-NEVER_STARTED = frozenset({reasons.QUOTA_EXCEEDED, reasons.POD_REFUSED, reasons.NAME_TAKEN})
+NEVER_STARTED = frozenset(
+    {
+        reasons.QUOTA_EXCEEDED,
+        reasons.POD_REFUSED,
+        reasons.NAME_TAKEN,
+        reasons.CLASS_MISSING,
+        reasons.NAMESPACE_NOT_ALLOWED,
+        reasons.BUILD_MISSING,
+        reasons.SECRET_MISSING,
+        reasons.SECRET_NOT_FOR_REPOSITORY,
+        reasons.URL_REFUSED,
+    }
+)
 
 
 def newest(task: TaskView) -> Attempt:

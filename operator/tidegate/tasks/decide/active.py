@@ -10,6 +10,7 @@ from tidegate.api.views import PodView
 from tidegate.api.wire import WireError, WorkspaceReport
 from tidegate.tasks import states
 from tidegate.tasks.decide.end import end, never_had_pod
+from tidegate.tasks.decide.pending import class_problem
 from tidegate.tasks.decide.pods import deletions, newest_pod
 from tidegate.tasks.decide.start import start_problem
 from tidegate.tasks.model import Decision, Note, Observed, PodDeletion, Problem, Timer
@@ -53,6 +54,9 @@ def _without_pod(seen: Observed, timer: Timer) -> Decision:
         return never_had_pod(seen, seen.refusal, timer)
     had_pod = bool(attempt.get("podUID") or attempt.get("reason"))
     if not had_pod and not seen.cancelled:
+        problem = class_problem(seen)
+        if problem is not None:
+            return never_had_pod(seen, problem, timer)
         return Decision(create_pod=seen.task.attempt)
     if not seen.newest_pod_gone:
         return Decision(needs=frozenset({"pod"}))
@@ -128,4 +132,8 @@ def _base(pod: PodView) -> str:
 
 def _expectation(seen: Observed) -> Expectation:
     engine = seen.agent_class.spec.get("engine") or {} if seen.agent_class is not None else {}
-    return Expectation(planner=seen.task.role == PLANNER, script=engine.get("protocol") == "Script")
+    return Expectation(
+        task_ref=names.task_ref(seen.task.meta.uid),
+        planner=seen.task.role == PLANNER,
+        script=engine.get("protocol") == "Script",
+    )

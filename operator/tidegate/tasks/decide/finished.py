@@ -50,6 +50,10 @@ def _merge(seen: Observed, edit: StatusEdit) -> tuple[bool, tuple[str, ...]]:
     if seen.cancelled:
         edit.condition(reasons.MERGED, "False", reasons.CANCELLED, "cancelled before it came into the queue")
         return False, ()
+    if seen.foreign_job:
+        text = f"MergeJob {job_name(seen)!r} exists and isn't this task's: delete it, and make a new task"
+        edit.condition(reasons.MERGED, "False", reasons.NAME_TAKEN, text)
+        return False, ()
     if seen.task.build and (seen.build is None or seen.build.meta.deleting):
         return False, ()
     return True, ()

@@ -11,6 +11,7 @@ from tidegate.tasks.decide.pods import deletions, leftovers, newest_pod
 from tidegate.tasks.model import Decision, Note, Observed, Problem, Timer
 from tidegate.tasks.status import StatusEdit, newest
 
+FULL_AGAIN = 5.0
 _CHECKED_FROM_CACHE = frozenset({reasons.CLASS_MISSING, reasons.NAMESPACE_NOT_ALLOWED, reasons.BUILD_MISSING})
 
 
@@ -54,6 +55,9 @@ def _wait_or_start(seen: Observed, timer: Timer) -> Decision:
 
 
 def _check_and_assign(seen: Observed, timer: Timer) -> Decision:
+    if seen.full:
+        timer.within(FULL_AGAIN)
+        return _hold(seen, timer, reasons.WAITING_FOR_SLOT, "waits: the namespace has as many Pods as it may have")
     if _stalled_reason(seen) == reasons.NAME_TAKEN:
         if seen.foreign_pod:
             return stall(seen, Problem(reasons.NAME_TAKEN, _stalled_message(seen)), timer)
