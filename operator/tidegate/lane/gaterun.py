@@ -162,13 +162,8 @@ class GateRuns:
             "endTime": now,
             "conditions": conditions,
         }
-        for name, value in (
-            ("exitCode", verdict.exit_code),
-            ("logTail", verdict.log_tail),
-            ("imageID", verdict.image_id),
-        ):
-            if value not in (None, ""):
-                status[name] = value
+        known = {"exitCode": verdict.exit_code, "logTail": verdict.log_tail, "imageID": verdict.image_id}
+        status.update({name: value for name, value in known.items() if value not in (None, "")})
         await self._ctx.writer.patch_status(key, status, resource_version=view.meta.resource_version)
         pod = self._pod(view)
         if pod is not None and not pod.terminal and verdict.verdict == INFRA:

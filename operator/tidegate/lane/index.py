@@ -72,50 +72,60 @@ def install_indexes(ctx: Context) -> None:
     cache.add_index("Pod", POD_OF_RUN, _pod_of_run)
     cache.add_index("BuildRequest", BUILDS, _build)
     cache.add_index("AgentTask", TASKS, _task)
+    waker = _Waker(ctx)
+    cache.add_listener("MergeJob", waker.on_job)
+    cache.add_listener("GateRun", waker.on_run)
+    cache.add_listener("Pod", waker.on_pod)
+    cache.add_listener("BuildRequest", waker.on_need)
+    cache.add_listener("AgentTask", waker.on_need)
+    cache.add_listener("GateProfile", waker.on_profile)
 
-    def wake(key: Key, values: list[str]) -> None:
+
+class _Waker:
+    """Queues the lanes and gate runs that a change concerns."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    def _wake(self, key: Key, values: list[str]) -> None:
         for value in values:
-            ctx.queue.add(Key("MergeLane", key.namespace, value.partition("/")[2]))
+            self._ctx.queue.add(Key("MergeLane", key.namespace, value.partition("/")[2]))
 
-    def on_job(key: Key, _old: MergeJobView | None, new: MergeJobView | None) -> None:
-        if new is not None:
-            wake(key, _job(new))
-        elif _old is not None:
-            wake(key, _job(_old))
+    def on_job(self, key: Key, old: MergeJobView | None, new: MergeJobView | None) -> None:
+        """A job came, changed or went."""
+        job = new or old
+        if job is not None:
+            self._wake(key, _job(job))
 
-    def on_run(key: Key, old: GateRunView | None, new: GateRunView | None) -> None:
-        if new is None or new.status.get("verdict"):
-            gone = new or old
-            if gone is not None and gone.spec.get("purpose") != "Sweep":
-                wake(key, _run(gone))
+    def on_run(self, key: Key, old: GateRunView | None, new: GateRunView | None) -> None:
+        """A run got its verdict or vanished."""
+        run = new or old
+        decided = new is None or bool(new.status.get("verdict"))
+        if run is not None and decided and run.spec.get("purpose") != "Sweep":
+            self._wake(key, _run(run))
 
-    def on_pod(_key: Key, old: PodView | None, new: PodView | None) -> None:
+    def on_pod(self, _key: Key, old: PodView | None, new: PodView | None) -> None:
+        """A gate's Pod changed: its own run looks, and where a slot came free the runs that wait for one."""
         pod = new or old
         if pod is None or pod.component != names.COMPONENT_GATE:
             return
+        free = new is None or new.terminal
         for value in _gate_pod(pod):
-            for run in cache.indexed("GateRun", RUNS, value):
-                waits = not run.status.get("podUID") and (new is None or new.terminal)
-                if run.meta.uid == pod.meta.owner_uid or waits:
-                    ctx.queue.add(Key("GateRun", run.meta.namespace, run.meta.name))
+            for run in self._ctx.cache.indexed("GateRun", RUNS, value):
+                if run.meta.uid == pod.meta.owner_uid or (free and not run.status.get("podUID")):
+                    self._ctx.queue.add(Key("GateRun", run.meta.namespace, run.meta.name))
 
-    def on_need(key: Key, old: Any, new: Any) -> None:
-        """A build or task that begins needs its lane's head and verdict on the remote."""
+    def on_need(self, key: Key, old: Any, new: Any) -> None:
+        """A build or task that begins needs its lane's head and whether the remote is fit."""
         of = _build if key.kind == "BuildRequest" else _task
         before, after = (of(view) if view is not None else [] for view in (old, new))
         if before != after:
-            wake(key, [*before, *after])
+            self._wake(key, [*before, *after])
 
-    def on_profile(_key: Key, _old: Any, _new: Any) -> None:
-        for lane in cache.keys("MergeLane"):
-            ctx.queue.add(lane)
-
-    cache.add_listener("MergeJob", on_job)
-    cache.add_listener("GateRun", on_run)
-    cache.add_listener("Pod", on_pod)
-    cache.add_listener("BuildRequest", on_need)
-    cache.add_listener("AgentTask", on_need)
-    cache.add_listener("GateProfile", on_profile)
+    def on_profile(self, _key: Key, _old: Any, _new: Any) -> None:
+        """Gates changed: every lane looks again."""
+        for lane in self._ctx.cache.keys("MergeLane"):
+            self._ctx.queue.add(lane)
 
 
 def needed(ctx: Context, lane: LaneView) -> bool:

@@ -1,0 +1,202 @@
+"""From the cache to what the planner is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidegate import names
+from tidegate.api import reasons
+from tidegate.api.views import GateRunView, LaneView, MergeJobView, PodView, ProfileView, TaskView
+from tidegate.clients.git_objects import Person
+from tidegate.lane.candidate import Change
+from tidegate.lane.decide.model import Gate, Job, Run, Snapshot
+from tidegate.lane.gates import Definition, gate_key, gate_of, merged
+from tidegate.lane.index import GATE_PODS, JOBS, RUNS, has_ended
+from tidegate.lane.state import LaneState, Wanted
+from tidegate.runtime.context import Context, parse_time
+from tidegate.runtime.keys import Key
+
+FIXER = "Fixer"
+CANDIDATE = "Candidate"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A lane and its jobs, as the cache has them."""
+
+    lane: LaneView
+    open: tuple[MergeJobView, ...]  # neither ended nor being deleted, or in the middle of landing
+    ended: tuple[MergeJobView, ...]
+    runs: tuple[GateRunView, ...]  # of candidates
+    pods: tuple[PodView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """What each job's candidate must pass, and why a job's gates can't be told."""
+
+    of_job: dict[str, tuple[Gate, ...]] = field(default_factory=dict)
+    definitions: dict[str, Definition] = field(default_factory=dict)
+    problems: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+def see(ctx: Context, lane: LaneView) -> Seen:
+    """Collect what the cache has."""
+    value = f"{lane.meta.namespace}/{lane.meta.name}"
+    jobs: tuple[MergeJobView, ...] = ctx.cache.indexed("MergeJob", JOBS, value)
+    runs: tuple[GateRunView, ...] = ctx.cache.indexed("GateRun", RUNS, value)
+    return Seen(
+        lane=lane,
+        open=tuple(j for j in jobs if not has_ended(j) and (not j.meta.deleting or j.status.get("landing"))),
+        ended=tuple(job for job in jobs if has_ended(job)),
+        runs=tuple(run for run in runs if run.spec.get("purpose", CANDIDATE) == CANDIDATE and not run.meta.deleting),
+        pods=ctx.cache.indexed("Pod", GATE_PODS, value),
+    )
+
+
+def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> Gates:
+    """The union of the lane's required profile and the job's; the operator's default where neither names one."""
+    found = Gates()
+    required = lane.spec.get("requiredGateProfileName") or ""
+    for job in jobs:
+        wanted = [name for name in dict.fromkeys((required, job.spec.get("gateProfileName") or "")) if name]
+        groups: list[list[Definition]] = []
+        for name in wanted or [ctx.settings.default_gate_profile]:
+            profile: ProfileView | None = ctx.cache.get(Key("GateProfile", "", name))
+            if profile is None or profile.meta.deleting:
+                message = f"GateProfile {name!r} does not exist: make it, or name another in gateProfileName"
+                found.problems[job.meta.uid] = (reasons.PROFILE_MISSING, message)
+                break
+            allowed = profile.spec.get("allowedNamespaces") or ()
+            if allowed and lane.meta.namespace not in allowed:
+                message = f"GateProfile {name!r} may not be used in this namespace (spec.allowedNamespaces)"
+                found.problems[job.meta.uid] = (reasons.NAMESPACE_NOT_ALLOWED, message)
+                break
+            groups.append(list(profile.spec.get("gates") or ()))
+        else:
+            definitions = {gate_key(one): one for one in merged(groups)}
+            found.definitions.update(definitions)
+            found.of_job[job.meta.uid] = tuple(gate_of(one) for one in definitions.values())
+    return found
+
+
+def wanted(job: MergeJobView) -> Wanted:
+    """The job as the remote sees it."""
+    spec = job.spec
+    author = spec["repository"].get("author")
+    trailers = [("Tidegate-Job", f"{job.meta.namespace}/{job.meta.name}")]
+    if spec.get("taskRef"):
+        trailers.append(("Tidegate-Task", spec["taskRef"]["name"]))
+    if spec.get("buildRef"):
+        trailers.append(("Tidegate-Build", spec["buildRef"]["name"]))
+    trailers.append(("Tidegate-Source", spec["sourceCommit"]))
+    change = Change(
+        source=spec["sourceCommit"],
+        strategy=spec.get("strategy") or "Rebase",
+        author=Person(author["name"], author["email"]) if author else None,
+        trailers=tuple(trailers),
+    )
+    return Wanted(job.meta.uid, spec["sourceRef"], change)
+
+
+def snapshot(ctx: Context, seen: Seen, state: LaneState, gates: Gates, frozen: bool, limit: int) -> Snapshot:
+    """The planner's view of the lane: jobs with gates, evidence, slots."""
+    jobs = [job for job in seen.open if job.meta.uid in gates.of_job and not job.status.get("landing")]
+    sources = {job.spec["sourceCommit"]: job for job in reversed(jobs)}
+    lost = {
+        job.spec["sourceCommit"]: job.meta.name
+        for job in seen.ended
+        if job.spec["sourceCommit"] not in sources
+        and (state.ledger is None or job.spec["sourceCommit"] not in state.ledger.sources)
+        and job.status.get("state") != "Merged"
+    }
+    active = [run for run in seen.runs if not run.status.get("verdict")]
+    names_active = {run.meta.name for run in active}
+    stray = sum(1 for pod in seen.pods if not pod.terminal and pod.meta.name not in names_active)
+    return Snapshot(
+        head=state.head,
+        head_tree=state.head_tree,
+        jobs=tuple(_job(ctx, job, gates, state, sources, lost) for job in jobs),
+        links=state.links,
+        runs=_evidence(seen.runs),
+        now=ctx.now().timestamp(),
+        slots=int(seen.lane.spec.get("gateSlots") or 4),
+        busy=len(active) + stray,
+        window=int(seen.lane.spec.get("window") or 1),
+        every_commit=seen.lane.spec.get("greenness") == "Commit",
+        frozen=frozen,
+        fruitless=len(state.tried),
+        fruitless_limit=limit,
+    )
+
+
+def _job(ctx: Context, job: MergeJobView, gates: Gates, state: LaneState, sources: Mapping[str, MergeJobView],
+         lost: Mapping[str, str]) -> Job:  # fmt: skip
+    spec, status = job.spec, job.status
+    inside = state.ranges.get(job.meta.uid, frozenset()) - {spec["sourceCommit"]}
+    queued = parse_time(status.get("queuedTime") or job.meta.created)
+    task: TaskView | None = None
+    if spec.get("taskRef"):
+        task = ctx.cache.get(Key("AgentTask", job.meta.namespace, spec["taskRef"]["name"]))
+    return Job(
+        uid=job.meta.uid,
+        name=job.meta.name,
+        source=spec["sourceCommit"],
+        gates=gates.of_job[job.meta.uid],
+        priority=int(spec.get("priority") or 5),
+        queued=queued.timestamp() if queued else 0.0,
+        conflict_heads=tuple(status.get("conflictHeads") or ()),
+        max_conflict_retries=int(spec.get("maxConflictRetries", 2)),
+        demotions=int(status.get("infraRuns") or 0),
+        fixer=task is not None and task.role == FIXER,
+        waits_on=tuple(sorted(sources[oid].meta.uid for oid in inside & sources.keys())),
+        broken_on=next((lost[oid] for oid in sorted(inside & lost.keys())), ""),
+    )
+
+
+def _evidence(runs: tuple[GateRunView, ...]) -> dict[tuple[str, str], tuple[Run, ...]]:
+    found: dict[tuple[str, str], list[Run]] = {}
+    for view in runs:
+        gate = gate_of(view.spec["gate"])
+        subject = gate.subject(view.spec["commit"], view.spec.get("tree") or "")
+        ended = parse_time(view.status.get("endTime") or "")
+        run = Run(
+            view.meta.name, int(view.spec.get("number") or 1), view.status.get("verdict") or "",
+            ended.timestamp() if ended else 0.0,
+        )  # fmt: skip
+        found.setdefault((gate.key, subject), []).append(run)
+    return {key: tuple(sorted(group, key=lambda run: run.number)) for key, group in found.items()}
+
+
+def gate_run(lane: LaneView, state: LaneState, definition: Mapping[str, Any], gate: Gate, commit: str, tree: str,
+             base: str, number: int, name: str) -> dict[str, Any]:  # fmt: skip
+    """The GateRun object for a candidate. The lane owns it."""
+    repository = {"url": lane.spec["repository"]["url"]}
+    if lane.spec["repository"].get("credentialsSecretName"):
+        repository["credentialsSecretName"] = lane.spec["repository"]["credentialsSecretName"]
+    labels = {
+        names.LABEL_MANAGED_BY: names.OPERATOR,
+        names.LABEL_PART_OF: names.OPERATOR,
+        names.LABEL_LANE: lane.meta.name,
+        names.LABEL_GATE: names.bounded_name(gate.name),
+        names.LABEL_PURPOSE: CANDIDATE.lower(),
+    }
+    owner = {
+        "apiVersion": names.API_VERSION, "kind": "MergeLane", "name": lane.meta.name, "uid": lane.meta.uid,
+        "controller": True, "blockOwnerDeletion": True,
+    }  # fmt: skip
+    spec: dict[str, Any] = {
+        "repository": repository,
+        "laneRef": {"name": lane.meta.name},
+        "commit": commit,
+        "tree": tree,
+        "fetchRef": state.refs.candidate(commit),
+        "purpose": CANDIDATE,
+        "number": number,
+        "gate": dict(definition),
+    }
+    if base:
+        spec["baseCommit"] = base
+    return {"metadata": {"name": name, "labels": labels, "ownerReferences": [owner]}, "spec": spec}

@@ -1,0 +1,360 @@
+"""MergeLanes: take, observe, plan, act. The lane is the unit of work; its MergeJobs only queue its key.
+
+Order of a round: take the lane and decide open intents by the ledger; end what is cancelled; plan; then land, or write
+endings, or start gates. Whatever a crash leaves behind, the next round finds it in git or in a status.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from tidegate import names
+from tidegate.api import reasons
+from tidegate.api.views import LaneView, MergeJobView
+from tidegate.clients.git import Credentials, GitThreads
+from tidegate.errors import AlreadyExists, Conflict, NotFound, PermanentError, TransientError
+from tidegate.lane import jobs
+from tidegate.lane.decide.model import Place, Plan, Snapshot
+from tidegate.lane.freeze import FRUITLESS_LIMIT, freeze
+from tidegate.lane.gaterun import GateRuns
+from tidegate.lane.gates import run_name
+from tidegate.lane.index import JOBS, install_indexes, lane_of_job, needed
+from tidegate.lane.lander import Lander
+from tidegate.lane.landing import LaneRefs, LostRaceError, probe, take
+from tidegate.lane.mirror import Mirror
+from tidegate.lane.observe import Gates, Seen, gate_run, gates_for, see, snapshot, wanted
+from tidegate.lane.report import LaneReport, lane_status
+from tidegate.lane.state import LaneState
+from tidegate.runtime.context import Context
+from tidegate.runtime.keys import Key
+from tidegate.runtime.secrets import credentials_of
+from tidegate.runtime.urls import check_git_url, git_protocols
+
+log = logging.getLogger(__name__)
+
+FETCH_SECONDS = 15.0
+FRESH_SECONDS = 2.0  # a head younger than this is good enough to build on
+BLOCKED_SECONDS = 20.0  # until a lane that can't work looks again
+SECRET_SECONDS = 20.0  # a Secret that was read this long ago is good enough
+KEPT_RUNS = 60
+GIVE_UP_SECONDS = 300.0  # a deleted job in an undecided landing is let go after this
+
+
+class Lanes:
+    """Reconciles MergeLanes."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._threads = GitThreads()
+        self._states: dict[Key, LaneState] = {}
+        self._mirrors: dict[tuple[str, str, str], Mirror] = {}
+        self._lander = Lander(ctx, self._threads)
+        self._secrets: dict[tuple[str, str, str], tuple[float, Credentials, str]] = {}
+        self._deleting: dict[str, float] = {}  # UID of a deleted job that is held by its intent, since when
+
+    async def reconcile(self, key: Key) -> float | None:
+        """One round for one lane."""
+        view: LaneView | None = self._ctx.cache.get(key)
+        if view is None:
+            self._states.pop(key, None)
+            return await self._make(key)
+        if view.meta.deleting:
+            self._states.pop(key, None)
+            return None
+        seen = see(self._ctx, view)
+        await self._let_go(view)
+        if not seen.open and not needed(self._ctx, view) and view.condition_status(reasons.READY) != "Unknown":
+            return await self._idle(key)
+        try:
+            state = await self._ready(key, view, seen)
+            return await self._work(key, see(self._ctx, view), state)
+        except PermanentError as error:
+            await self._block(key, view, error.reason, error.message)
+            return BLOCKED_SECONDS
+        except LostRaceError:
+            self._ctx.writer.check()
+            raise
+        except TransientError as error:
+            await self._block(key, view, reasons.REMOTE_UNREACHABLE, str(error))
+            raise
+
+    # -- the lane itself
+
+    async def _make(self, key: Key) -> float | None:
+        """A lane is made on first use."""
+        found: tuple[MergeJobView, ...] = self._ctx.cache.indexed("MergeJob", JOBS, f"{key.namespace}/{key.name}")
+        job = next((one for one in found if not one.status.get("completionTime") and not one.meta.deleting), None)
+        if job is None:
+            return None
+        repository = {k: v for k, v in job.spec["repository"].items() if k in ("url", "credentialsSecretName")}
+        labels = {names.LABEL_MANAGED_BY: names.OPERATOR, names.LABEL_PART_OF: names.OPERATOR}
+        spec = {"repository": repository, "targetBranch": job.spec.get("targetBranch") or "main"}
+        obj = {"metadata": {"name": key.name, "labels": labels}, "spec": spec}
+        try:
+            await self._ctx.writer.create("MergeLane", key.namespace, obj)
+        except AlreadyExists:
+            return 1.0
+        return None
+
+    async def _idle(self, key: Key) -> float | None:
+        """Nobody needs the lane: its refs are cleared away."""
+        state = self._states.get(key)
+        if state is not None and state.ledger is not None and state.term == self._ctx.term:
+            await self._threads.call(state.tidy, set(), set(), at_least=1)
+            await self._report(key, state, LaneReport())
+        return None
+
+    async def _let_go(self, view: LaneView) -> None:
+        """Jobs that carry our finalizer without an undecided landing; and, after a while, deleted ones with one."""
+        found = self._ctx.cache.indexed("MergeJob", JOBS, f"{view.meta.namespace}/{view.meta.name}")
+        for job in [one for one in found if names.FINALIZER_LANDING in one.meta.finalizers]:
+            since = self._deleting.setdefault(job.meta.uid, self._ctx.monotonic()) if job.meta.deleting else None
+            late = since is not None and self._ctx.monotonic() - since > GIVE_UP_SECONDS
+            if job.status.get("landing") and not late:
+                continue
+            finalizers = [name for name in job.meta.finalizers if name != names.FINALIZER_LANDING]
+            meta = {"finalizers": finalizers, "resourceVersion": str(job.meta.resource_version)}
+            try:
+                await self._ctx.writer.patch("MergeJob", job.meta.namespace, job.meta.name, {"metadata": meta})
+            except (NotFound, Conflict):
+                continue
+            if late:
+                note = "deleted before its landing was decided: the remote could not be asked for five minutes"
+                await self._ctx.writer.event("MergeJob", job, "Warning", reasons.REMOTE_UNREACHABLE, note)
+
+    # -- getting ready
+
+    async def _ready(self, key: Key, view: LaneView, seen: Seen) -> LaneState:
+        """The lane's state, taken in this term, fresh enough. Raises PermanentError, TransientError."""
+        expected = names.lane_name(view.spec["repository"]["url"], view.spec.get("targetBranch") or "main")
+        if view.meta.name != expected:
+            raise PermanentError(
+                reasons.NAME_TAKEN, f"the lane of this repository and branch must be named {expected!r}: make it anew"
+            )
+        credentials, mark = await self._credentials(view)
+        state = self._state(key, view)
+        state.mirror.credentials = credentials
+        call = self._threads.call
+        if state.ledger is None:
+            self._ctx.writer.check()
+            await call(state.refresh)
+            if view.status.get("probedCredentials") != mark:
+                await call(probe, state.mirror, state.refs, state.head)
+                await self._ctx.writer.patch_status(key, {"probedCredentials": mark})
+            self._ctx.writer.check()
+            state.ledger = await call(take, state.mirror, state.refs, self._ctx.holder.replace(" ", "_"))
+            await call(state.refresh)
+        elif any(job.status.get("landing") for job in seen.open):
+            state.drop()  # an intent whose end nobody wrote down: take the lane, then ask the ledger
+            return await self._ready(key, view, seen)
+        elif self._stale(state, seen):
+            await call(state.refresh)
+        return state
+
+    def _stale(self, state: LaneState, seen: Seen) -> bool:
+        age = self._ctx.monotonic() - state.fetched
+        fresh_jobs = any(job.meta.uid not in state.pinned for job in seen.open)
+        return age > (FRESH_SECONDS if fresh_jobs else FETCH_SECONDS)
+
+    async def _credentials(self, view: LaneView) -> tuple[Credentials | None, str]:
+        url, secret = view.spec["repository"]["url"], view.spec["repository"].get("credentialsSecretName") or ""
+        check_git_url(url, self._ctx.settings)
+        if not secret:
+            return None, "none"
+        held = self._secrets.get((view.meta.namespace, secret, url))
+        if held is not None and self._ctx.monotonic() - held[0] < SECRET_SECONDS:
+            return held[1], held[2]
+        try:
+            found = await self._ctx.kube.get("Secret", view.meta.namespace, secret)
+        except NotFound:
+            message = f"Secret {secret!r} (repository.credentialsSecretName) is not in this namespace"
+            raise PermanentError(reasons.SECRET_MISSING, message) from None
+        credentials, mark = credentials_of(found, url), f"{secret}/{found['metadata']['resourceVersion']}"
+        self._secrets[view.meta.namespace, secret, url] = (self._ctx.monotonic(), credentials, mark)
+        return credentials, mark
+
+    def _state(self, key: Key, view: LaneView) -> LaneState:
+        state = self._states.get(key)
+        if state is not None and state.term == self._ctx.term:
+            return state
+        url, secret = view.spec["repository"]["url"], view.spec["repository"].get("credentialsSecretName") or ""
+        identity = (key.namespace, secret, url)
+        if identity not in self._mirrors:
+            root = Path(self._ctx.settings.mirror_dir)
+            self._mirrors[identity] = Mirror(root, identity, git_protocols(self._ctx.settings))
+        branch = view.spec.get("targetBranch") or "main"
+        refs = LaneRefs(self._lane_id(key, url, branch), branch, view.spec.get("refPrefix") or names.REF_PREFIX)
+        made = self._states[key] = LaneState(self._ctx.term, self._mirrors[identity], refs)
+        return made
+
+    def _lane_id(self, key: Key, url: str, branch: str) -> str:
+        settings = self._ctx.settings
+        words = (settings.operator_namespace, settings.lease_name, key.namespace, names.normalise_url(url), branch)
+        return hashlib.sha256("\0".join(words).encode()).hexdigest()[:20]
+
+    # -- work
+
+    async def _work(self, key: Key, seen: Seen, state: LaneState) -> float | None:
+        if await self._lander.recover(state, seen.open):
+            return 0.0
+        cancelled = [job for job in seen.open if job.spec.get("desiredState") == "Cancelled"]
+        for job in cancelled:
+            await self._lander.cancel(job)
+        open_jobs = tuple(job for job in seen.open if job not in cancelled and not job.meta.deleting)
+        open_jobs = await self._admit(seen.lane, state, open_jobs)
+        seen = Seen(seen.lane, open_jobs, seen.ended, seen.runs, seen.pods)
+        gates = gates_for(self._ctx, seen.lane, open_jobs)
+        report = LaneReport(frozen=await freeze(self._ctx, self._threads, seen.lane, state))
+        snap = snapshot(self._ctx, seen, state, gates, report.frozen is not None, FRUITLESS_LIMIT)
+        plan = await self._threads.call(state.plan, snap, {job.meta.uid: wanted(job).change for job in open_jobs})
+        again = await self._act(seen, state, gates, snap, plan, report)
+        await self._report(key, state, report)
+        return again
+
+    async def _admit(self, lane: LaneView, state: LaneState, open_jobs: tuple[MergeJobView, ...]
+                     ) -> tuple[MergeJobView, ...]:  # fmt: skip
+        """Refuse strategies that the lane doesn't allow, pin new sources, end jobs whose source is nowhere."""
+        allowed = lane.spec.get("strategies") or ()
+        kept = []
+        for job in open_jobs:
+            strategy = job.spec.get("strategy") or "Rebase"
+            if allowed and strategy not in allowed:
+                message = f"the lane allows {', '.join(allowed)}, not {strategy}: choose one in merge.strategy"
+                await self._fail(job, reasons.STRATEGY_NOT_ALLOWED, message)
+            else:
+                kept.append(job)
+        asked = [wanted(job) for job in kept]
+        missing = await self._threads.call(state.admit, asked)
+        for job in [one for one in kept if one.meta.uid in missing]:
+            message = f"{job.spec['sourceRef']} at the remote doesn't hold {job.spec['sourceCommit']}"
+            await self._fail(job, reasons.SOURCE_MISSING, message)
+        await self._threads.call(state.measure, [one for one in asked if one.uid not in missing])
+        return tuple(job for job in kept if job.meta.uid not in missing)
+
+    async def _fail(self, job: MergeJobView, reason: str, message: str, files: tuple[str, ...] = ()) -> None:
+        status = jobs.ended(job, self._lander.moment(), jobs.FAILED, reason, message, files)
+        await self._lander.finish(job, status, reason, message)
+
+    async def _act(self, seen: Seen, state: LaneState, gates: Gates, snap: Snapshot, plan: Plan,
+                   report: LaneReport) -> float | None:  # fmt: skip
+        views = {job.meta.uid: job for job in seen.open}
+        report.plan = plan
+        if plan.land:
+            await self._lander.land(seen.lane, state, plan.land, views)
+            return 0.0
+        for ending in plan.endings:
+            await self._end(views[ending.uid], state, ending.outcome, ending.reason, ending.message, ending.files)
+        if plan.endings:
+            state.tried.clear()
+            return 0.0
+        for uid in plan.demote:
+            await self._demote(views[uid])
+        for name in plan.cancel:
+            await self._ctx.writer.delete("GateRun", seen.lane.meta.namespace, name)
+        await self._start(seen, state, gates, plan)
+        await self._place(seen, gates, plan)
+        await self._prune(seen, state, snap, plan)
+        waits = [FETCH_SECONDS, *([plan.again_after] if plan.again_after is not None else [])]
+        return 0.2 if plan.demote else max(min(waits), 0.2)
+
+    async def _end(self, job: MergeJobView, state: LaneState, outcome: str, reason: str, message: str,
+                   files: tuple[str, ...]) -> None:  # fmt: skip
+        if outcome == jobs.MERGED:
+            status = jobs.merged(job, self._lander.moment(), state.head, reason, message)
+            await self._lander.finish(job, status, reason, message)
+            return
+        status = jobs.ended(job, self._lander.moment(), jobs.FAILED, reason, message, files)
+        commit = job.status.get("candidateCommit")
+        runs = [run for run in see(self._ctx, self._lane_view(job)).runs if commit and run.spec["commit"] == commit]
+        if runs:
+            status["gates"] = jobs.gate_results(runs)[: jobs.MAX_GATES]
+        await self._lander.finish(job, status, reason, message)
+
+    def _lane_view(self, job: MergeJobView) -> LaneView:
+        found: LaneView = self._ctx.cache.get(Key("MergeLane", job.meta.namespace, lane_of_job(job)))
+        return found
+
+    async def _demote(self, job: MergeJobView) -> None:
+        moment = self._lander.moment()
+        status: dict[str, Any] = {"queuedTime": moment.now, "infraRuns": int(job.status.get("infraRuns") or 0) + 1}
+        await self._lander.write(job, status)
+        note = "the cluster ended its gate runs too often: it went to the end of the queue"
+        await self._ctx.writer.event("MergeJob", job, "Warning", reasons.INFRA, note)
+
+    async def _start(self, seen: Seen, state: LaneState, gates: Gates, plan: Plan) -> None:
+        if not plan.start:
+            return
+        await self._threads.call(state.publish_candidates, {start.commit for start in plan.start})
+        for start in plan.start:
+            name = run_name(seen.lane.meta.name, start.gate, start.commit, start.number)
+            definition = gates.definitions[start.gate.key]
+            obj = gate_run(
+                seen.lane, state, definition, start.gate, start.commit, start.tree, start.base, start.number, name
+            )
+            if start.commit != state.head:
+                state.tried.add(start.commit)
+            try:
+                await self._ctx.writer.create("GateRun", seen.lane.meta.namespace, obj)
+            except AlreadyExists:
+                log.debug("a gate run exists already", extra={"run": name})
+
+    async def _place(self, seen: Seen, gates: Gates, plan: Plan) -> None:
+        """Tell each job where it stands, when that has changed."""
+        places = {place.uid: place for place in plan.places}
+        for number, job in enumerate(seen.open, len(places) + 1):
+            if job.meta.uid in plan.demote:
+                continue
+            place = places.get(job.meta.uid)
+            if place is None:
+                reason, message = gates.problems.get(job.meta.uid, (reasons.WAITING, "waits for its turn"))
+                place = Place(job.meta.uid, number, reason, message)
+            runs = [run for run in seen.runs if place.commit and run.spec["commit"] == place.commit]
+            status = jobs.placed(job, self._lander.moment(), seen.lane.meta.name, place, jobs.gate_results(runs))
+            if jobs.differs(job.status, status):
+                try:
+                    await self._lander.write(job, status)
+                except (Conflict, NotFound):
+                    log.debug("a job changed meanwhile", extra={"job": job.meta.name})
+
+    async def _prune(self, seen: Seen, state: LaneState, snap: Snapshot, plan: Plan) -> None:
+        """Evidence and refs that no plan will ask for again."""
+        commits = {state.head, *(rung.link.commit for rung in plan.ladder), *(place.commit for place in plan.places)}
+        used = {run.spec["commit"] for run in seen.runs if not run.status.get("verdict")} | commits
+        trees = {state.head_tree, *(rung.link.tree for rung in plan.ladder)}
+        old = sorted(
+            (run for run in seen.runs if run.spec["commit"] not in used and run.spec.get("tree") not in trees),
+            key=lambda run: (run.meta.created, run.meta.name),
+        )
+        for run in old[: max(len(old) - KEPT_RUNS, 0)]:
+            await self._ctx.writer.delete("GateRun", run.meta.namespace, run.meta.name, uid=run.meta.uid)
+        await self._threads.call(state.tidy, {job.uid for job in snap.jobs}, used, at_least=20)
+
+    # -- status
+
+    async def _block(self, key: Key, view: LaneView, reason: str, message: str) -> None:
+        """Say why the lane can't work."""
+        await self._report(key, self._states.get(key), LaneReport(blocked=(reason, message)))
+        await self._ctx.writer.event("MergeLane", view, "Warning", reason, message)
+
+    async def _report(self, key: Key, state: LaneState | None, report: LaneReport) -> None:
+        found = self._ctx.cache.indexed("MergeJob", JOBS, f"{key.namespace}/{key.name}")
+        lane: LaneView | None = self._ctx.cache.get(key)
+        if lane is None:
+            return
+        status = lane_status(lane, found, state, report, self._ctx.holder, self._lander.moment())
+        if jobs.differs(lane.status, status):
+            try:
+                await self._ctx.writer.patch_status(key, status)
+            except NotFound:
+                log.debug("the lane is gone", extra={"lane": key.name})
+
+
+def install(ctx: Context) -> None:
+    """Plug the room in."""
+    install_indexes(ctx)
+    lanes, runs = Lanes(ctx), GateRuns(ctx)
+    ctx.reconciler("MergeLane", lanes.reconcile, min_interval=0.05)
+    ctx.reconciler("GateRun", runs.reconcile)

@@ -1,0 +1,168 @@
+"""What a leader knows of one lane's remote, and the git work on it. Everything here blocks: it is called in threads.
+
+It is a cache for one term of leadership: dropped and built anew whenever the ledger turns out not to be ours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from tidegate.api import reasons
+from tidegate.clients.git import GitError
+from tidegate.clients.git_objects import Objects
+from tidegate.errors import PermanentError
+from tidegate.lane.candidate import Change, form
+from tidegate.lane.decide.model import Outcome, Plan, Snapshot
+from tidegate.lane.decide.plan import plan
+from tidegate.lane.landing import LaneRefs, LostRaceError, publish, remove
+from tidegate.lane.ledger import Ledger
+from tidegate.lane.mirror import Mirror, RemoteError
+from tidegate.telemetry import metrics
+
+MAX_RANGE = 1000  # commits of a source that are looked at for other jobs' sources
+MAX_FORMS = 400  # candidates formed in one round
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A job as the remote sees it."""
+
+    uid: str
+    source_ref: str
+    change: Change
+
+
+@dataclass
+class LaneState:
+    """One lane at its remote."""
+
+    term: int
+    mirror: Mirror
+    refs: LaneRefs
+    ledger: Ledger | None = None
+    head: str = ""
+    head_tree: str = ""
+    fetched: float = -1e9  # monotonic
+    rewound: bool = False
+    links: dict[tuple[str, str], Outcome] = field(default_factory=dict)
+    pinned: dict[str, str] = field(default_factory=dict)  # job UID to commit
+    published: set[str] = field(default_factory=set)  # candidates with a ref
+    ranges: dict[str, frozenset[str]] = field(default_factory=dict)  # job UID to the commits that its source brings
+    tried: set[str] = field(default_factory=set)  # candidates gated since the last landing or ending
+    reforms: int = 0  # in a row, because others moved the branch
+    declined: tuple[str, int, float] | None = None  # the remote's text, lane generation, monotonic time
+
+    def drop(self) -> None:
+        """Forget what hangs on the ledger: the lane must be taken again."""
+        self.ledger = None
+        self.fetched = -1e9
+
+    def refresh(self) -> None:
+        """Fetch, and look where branch and ledger stand. Raises LostRaceError when the ledger isn't ours any more,
+        PermanentError(TargetMissing), RemoteError."""
+        self.mirror.fetch(self.refs.fetched)
+        found = self.mirror.refs(self.refs.head, self.refs.ledger.rpartition("/")[0] + "/")
+        head = found.get(self.refs.head, "")
+        if not head:
+            message = f"the repository has no branch {self.refs.branch}: push a first commit to it"
+            raise PermanentError(reasons.TARGET_MISSING, message)
+        if self.ledger is not None and found.get(self.refs.ledger, "") != self.ledger.value:
+            self.drop()
+            raise LostRaceError("the ledger was moved by another holder")
+        sources, candidates = self.refs.source(""), self.refs.candidate("")
+        self.pinned = {ref.removeprefix(sources): oid for ref, oid in found.items() if ref.startswith(sources)}
+        self.published = {ref.removeprefix(candidates) for ref in found if ref.startswith(candidates)}
+        self.fetched = time.monotonic()
+        self._see_head(head)
+
+    def _see_head(self, head: str) -> None:
+        if head != self.head:
+            if self.head and self.tried:
+                self.reforms += 1
+            self.moved(head)
+        baseline = self.ledger.baseline if self.ledger is not None else ""
+        self.rewound = bool(baseline) and not (self.mirror.has(baseline) and self.mirror.contains(head, baseline))
+
+    def moved(self, head: str) -> None:
+        """The branch stands at another commit: links from commits that can't be its future are of no use."""
+        self.head = head
+        with self.mirror.work() as git:
+            self.head_tree = git.text("rev-parse", f"{head}^{{tree}}")
+        reachable = {head}
+        while more := {out.commit for (parent, _), out in self.links.items() if parent in reachable
+                       and hasattr(out, "commit")} - reachable:  # fmt: skip
+            reachable |= more
+        self.links = {key: out for key, out in self.links.items() if key[0] in reachable}
+
+    def admit(self, jobs: Iterable[Wanted]) -> set[str]:
+        """Bring new sources here and pin them at the remote; returns the UIDs of those that are nowhere."""
+        new = [job for job in jobs if self.pinned.get(job.uid) != job.change.source]
+        if not new:
+            return set()
+        git = self.mirror.git
+        try:
+            there = git.ls_remote(*{job.source_ref for job in new})
+        except GitError as error:
+            raise RemoteError(f"reading refs of the repository failed: {error}") from error
+        wanted = sorted({job.source_ref for job in new} & there.keys())
+        if wanted:
+            self.mirror.fetch(*(f"+{ref}:refs/sources/{n}" for n, ref in enumerate(wanted)), prune=False)
+        missing = set()
+        for job in new:
+            if not self.mirror.has(job.change.source) and not self._fetch_by_name(job.change.source):
+                missing.add(job.uid)
+        pins = {self.refs.source(job.uid): job.change.source for job in new if job.uid not in missing}
+        if pins:
+            publish(self.mirror, pins)
+            self.pinned.update({job.uid: job.change.source for job in new if job.uid not in missing})
+        return missing
+
+    def _fetch_by_name(self, commit: str) -> bool:
+        """Some remotes give any commit that is asked for by name."""
+        try:
+            self.mirror.fetch(f"+{commit}:refs/sources/named", prune=False)
+        except RemoteError:
+            return False
+        return self.mirror.has(commit)
+
+    def measure(self, jobs: Iterable[Wanted]) -> None:
+        """Know which commits each source brings, to find sources inside of sources."""
+        for job in jobs:
+            if job.uid not in self.ranges:
+                with self.mirror.work() as git:
+                    out = git.text("rev-list", f"--max-count={MAX_RANGE}", job.change.source, f"^{self.head}")
+                self.ranges[job.uid] = frozenset(out.split())
+
+    def plan(self, snapshot: Snapshot, changes: Mapping[str, Change]) -> Plan:
+        """Plan, form what the plan needs to know, plan again, until nothing is missing."""
+        with self.mirror.work() as git, Objects(git) as objects:
+            for _ in range(MAX_FORMS):
+                made = plan(replace(snapshot, links=self.links))
+                if not made.form:
+                    return made
+                for parent, uid in made.form:
+                    started = time.perf_counter()
+                    self.links[parent, uid] = form(objects, parent, changes[uid])
+                    metrics.CANDIDATE_SECONDS.observe(time.perf_counter() - started)
+        return plan(replace(snapshot, links=self.links))
+
+    def publish_candidates(self, commits: Iterable[str]) -> None:
+        """Have candidates where the gates' Pods can fetch them."""
+        new = set(commits) - self.published
+        if new:
+            publish(self.mirror, {self.refs.candidate(commit): commit for commit in sorted(new)})
+            self.published |= new
+
+    def tidy(self, jobs: set[str], commits: set[str], *, at_least: int) -> None:
+        """Delete refs of the lane that nothing needs any more, once there are enough of them."""
+        old_pins, old_candidates = self.pinned.keys() - jobs, self.published - commits
+        if len(old_pins) + len(old_candidates) < max(at_least, 1):
+            return
+        remove(
+            self.mirror, [*map(self.refs.source, sorted(old_pins)), *map(self.refs.candidate, sorted(old_candidates))]
+        )
+        self.pinned = {uid: oid for uid, oid in self.pinned.items() if uid in jobs}
+        self.published &= commits
+        self.ranges = {uid: found for uid, found in self.ranges.items() if uid in jobs}
