@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import kopf
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from tidegate.clients.kube import Kube
 from tidegate.runtime.context import Context
@@ -17,6 +18,14 @@ from tidegate.runtime.kinds import Kind
 CHUNK = 500
 # Nearly for ever: while the API server is away the watches wait for it, as everything else does.
 RECONNECT_SECONDS = (0.2, 0.5, 1, 2, 3, *itertools.repeat(5, 100_000))
+
+
+class _Forgetful(ResourceMemories):
+    """kopf remembers every object for handlers that keep state; ours keep none, and 2 KiB an object add up."""
+
+    async def recall(self, *args: Any, **options: Any) -> ResourceMemory:
+        """A memory of this event alone."""
+        return await super().recall(*args, **{**options, "ephemeral": True})
 
 
 def kopf_settings(kinds: Iterable[Kind]) -> kopf.OperatorSettings:
@@ -87,6 +96,7 @@ class WatchSource:
         await kopf.operator(
             registry=self._registry,
             settings=self._settings,
+            memories=_Forgetful(),
             standalone=True,
             stop_flag=self._stop,
             ready_flag=self._ready,
