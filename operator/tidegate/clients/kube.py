@@ -44,9 +44,11 @@ class Kube:
         self.session = session
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None = None, on_call: OnCall | None = None) -> Kube:
+    async def connect(
+        cls, kubeconfig: str | None = None, on_call: OnCall | None = None, context: str | None = None
+    ) -> Kube:
         """Find the API server (see `load_configuration`) and open a session; `on_call` counts requests."""
-        configuration = await load_configuration(kubeconfig)
+        configuration = await load_configuration(kubeconfig, context)
         return cls(KubeSession(configuration, await new_session(configuration), on_call))
 
     async def close(self) -> None:
@@ -132,14 +134,15 @@ class Kube:
         guard: Guard | None = None,
         timeout_seconds: float = 30,
         attempts: int = 5,
+        field_manager: str = FIELD_MANAGER,
     ) -> Json:
         """Change an object, or its status; put `metadata.resourceVersion` into the patch to get Conflict when it moved.
 
-        `apply` is server-side apply by field manager `tidegate`, with force.
+        `apply` is server-side apply, with force where the field manager is the operator's.
         """
-        params = {"fieldManager": FIELD_MANAGER}
+        params = {"fieldManager": field_manager}
         if content == "apply":
-            params["force"] = "true"
+            params["force"] = "true" if field_manager == FIELD_MANAGER else "false"
             resource = resource_of(kind)
             patch = {"apiVersion": resource.api_version, "kind": kind, **patch}
         answer: Json = await self.session.request(

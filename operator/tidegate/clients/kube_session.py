@@ -41,16 +41,16 @@ OnCall = Callable[[str, str, str], None]  # verb, kind, HTTP code or "error"
 Guard = Callable[[], None]  # raises when the request must not be sent any more
 
 
-async def load_configuration(kubeconfig: str | None = None) -> Configuration:
+async def load_configuration(kubeconfig: str | None = None, context: str | None = None) -> Configuration:
     """The way to the API server: `kubeconfig`, $KUBECONFIG, a service account or ~/.kube/config, in this order."""
     configuration = Configuration()
     chosen = kubeconfig or os.environ.get("KUBECONFIG")
     try:
-        if not chosen and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        if not chosen and not context and os.environ.get("KUBERNETES_SERVICE_HOST"):
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
             await load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=chosen or None, client_configuration=configuration, persist_config=False
+                config_file=chosen or None, context=context, client_configuration=configuration, persist_config=False
             )
     except (ConfigException, OSError) as error:
         raise PermanentError(
