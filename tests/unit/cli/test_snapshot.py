@@ -109,8 +109,9 @@ def test_a_change_is_followed_through_its_newest_job(
 
 def test_what_agents_wrote_cannot_steer_the_terminal() -> None:
     evil = task("a", "Failed", condition("Succeeded", "False", "Escalated", EVIL), attempts=[{"number": 1}])
+    left = [dict.fromkeys(("task", "ref", "reason"), EVIL)]
     shot = snapshot(
-        build(condition("Finalized", "True", "Exhausted", EVIL), unmerged=[dict.fromkeys(("task", "ref", "reason"), EVIL)]),
+        build(condition("Finalized", "True", "Exhausted", EVIL), unmerged=left),
         [evil], [job("a", 1, condition("Succeeded", "False", EVIL))], NOW,
     )  # fmt: skip
     lines = [*render.changes(None, shot, NOW), *render.verdict(shot), *drawn(shot).splitlines()]
