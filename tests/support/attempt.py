@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -119,14 +120,18 @@ class Bench:
         """Run the publisher as if SIGTERM had come already."""
         return run(self.given, self.places, self.pod, StopSignal(True))
 
-    def start_publisher(self, **environment: str) -> subprocess.Popen[bytes]:
-        """Run the publisher as a process of its own."""
+    def start_publisher(self, prefix: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Run the publisher as a process of its own, by way of another program where `prefix` names one."""
         env = {
             "PATH": os.environ["PATH"], "TIDEGATE_ROOT": str(self.root), "TIDEGATE_INPUT": self.given.dumps(),
-            "TIDEGATE_POD_UID": self.pod, "TIDEGATE_TERMINATION_LOG": str(self.places.termination_log), **environment,
+            "TIDEGATE_POD_UID": self.pod, "TIDEGATE_TERMINATION_LOG": str(self.places.termination_log),
         }  # fmt: skip
-        words = [sys.executable, "-m", "tidegate.runner", "publisher"]
+        words = [*prefix, sys.executable, "-m", "tidegate.runner", "publisher"]
         return subprocess.Popen(words, env=env, stderr=subprocess.PIPE)
+
+    def report(self) -> PublisherReport:
+        """The termination message that such a process left."""
+        return PublisherReport.loads(self.places.termination_log.read_text())
 
     # --- what the remote holds now
     def remote(self, *args: str) -> str:

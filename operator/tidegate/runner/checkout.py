@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tidegate.api import reasons
@@ -23,8 +25,8 @@ _BASE = "refs/runner/base"
 def check_out(given: GateInput, places: Places) -> CheckoutReport:
     """Do the container's work; what went wrong is in the report."""
     try:
-        with tempfile.TemporaryDirectory(prefix="tidegate-checkout-", dir=_scratch(places)) as scratch:
-            _check_out(given, places, Path(scratch))
+        with _scratch(places) as scratch:
+            _check_out(given, places, scratch)
     except PermanentError as error:
         return CheckoutReport(error.reason, clean(error.message, 500))
     except GitError as error:
@@ -34,13 +36,20 @@ def check_out(given: GateInput, places: Places) -> CheckoutReport:
     return CheckoutReport()
 
 
-def _scratch(places: Places) -> str | None:
-    """A directory that the gate's container doesn't share, where the Pod has one."""
-    return str(places.state) if os.access(places.state, os.W_OK) else None
+@contextmanager
+def _scratch(places: Places) -> Iterator[Path]:
+    """A directory for the time of the checkout, and for git's credentials; not shared with the gate where possible."""
+    before = tempfile.tempdir
+    directory = str(places.state) if os.access(places.state, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="tidegate-checkout-", dir=directory) as scratch:
+        tempfile.tempdir = scratch
+        try:
+            yield Path(scratch)
+        finally:
+            tempfile.tempdir = before
 
 
 def _check_out(given: GateInput, places: Places, scratch: Path) -> None:
-    tempfile.tempdir = str(scratch)  # credentials for git among what goes there
     root = open_root(places.workspace)
     try:
         empty_directory(root)
@@ -76,18 +85,15 @@ def _fetch_commit(git: Git, commit: str, holder: str, ref: str, *, full: bool) -
         tries = [(f"+{holder}:{ref}", "")]
     elif git.ls_remote(holder).get(holder) == commit:
         tries.insert(0, (f"+{holder}:{ref}", "--depth=1"))
-    failure = GitError(("fetch",), 1, f"{holder} doesn't hold {commit}")
     for refspec, depth in tries:
         deepen = "--unshallow" if not depth and (git.directory / "shallow").exists() else depth
         words = ["fetch", "--quiet", "--no-tags", *([deepen] if deepen else []), "--", git.url, refspec]
         done = git.run(*words, remote=True, ok=None)
         if _has(git, commit):
             return commit
-        if done.code != 0:
-            failure = GitError(("fetch",), done.code, done.err)
-    if failure.stderr.endswith(f"doesn't hold {commit}"):
-        raise PermanentError(reasons.SOURCE_MISSING, f"{holder} at the remote doesn't hold the commit {commit}")
-    raise failure
+    if done.code != 0 and "couldn't find remote ref" not in done.err:
+        raise GitError(("fetch",), done.code, done.err)
+    raise PermanentError(reasons.SOURCE_MISSING, f"{holder} at the remote doesn't hold the commit {commit}")
 
 
 def _finish_repository(git: Git, given: GateInput) -> None:

@@ -76,8 +76,8 @@ _RULES = (
         "assignment",
         b"password passwd secret token key credential",
         rb"(?i)(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)s?"
-        rb"(?:[\"']?\s{0,4}(?::=|=>|=|:)\s{0,4}[\"'](?P<value>[^\s\"'{}$<>()]{12,256})[\"']"
-        rb"|=(?P<bare>[^\s\"'{}$<>()#,;]{16,256})(?=\s|\Z))",
+        rb"(?:[\"']?\s{0,4}(?::=|=>|=|:)\s{0,4}[\"'](?P<value>[^\s\"'{}<>()]{12,256})[\"']"
+        rb"|=(?P<bare>[^\s\"'{}<>()#,;]{16,256})(?=\s|\Z))",
         3.4,
         starts_word=False,
     ),
@@ -86,7 +86,7 @@ _PEM = re.compile(
     rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)",
     re.DOTALL,
 )
-_PLACEHOLDER = re.compile(rb"(?i)example|placeholder|changeme|dummy|your[_-]|xxxx|\*\*\*|\.\.\.|redacted")
+_PLACEHOLDER = re.compile(rb"(?i)^[$%]|example|placeholder|changeme|dummy|your[_-]|xxxx|\*\*\*|\.\.\.|redacted")
 
 
 def entropy(value: bytes) -> float:
