@@ -164,7 +164,7 @@ def consistent(model: Model) -> None:
     fresh.promote(uid, model.clock)
     kept.promote(uid, model.clock)
     one, two = kept.state(uid), fresh.state(uid)
-    for name in ("counts", "ready", "by_phase", "unsettled", "unmerged", "bad", "fixing", "jobs_open"):
+    for name in ("counts", "ready", "by_phase", "unsettled", "unmerged", "bad", "stalled", "fixing", "jobs_open"):
         a, b = getattr(one, name), getattr(two, name)
         if name == "counts":
             a, b = +a, +b

@@ -16,7 +16,7 @@ from itertools import islice
 
 from tidegate import names
 from tidegate.api import reasons
-from tidegate.api.views import MergeJobView, PodView, TaskView, condition
+from tidegate.api.views import MergeJobView, PodView, TaskView, condition, condition_status
 from tidegate.builds.decide.world import ACTIVE, FIXER, MAX_NAMED, MAX_UNMERGED, PLANNER, TERMINAL, Change
 from tidegate.runtime.cache import Cache
 from tidegate.runtime.context import parse_time
@@ -55,6 +55,7 @@ class Record:
     phase: Phase
     unsettled: bool
     unmerged: bool
+    stalled: bool
     usage: tuple[int, int, int]
     place: tuple[int, str, str]  # priority, creation, name: the order of dispatch
 
@@ -70,6 +71,7 @@ class BuildState:
     unsettled: dict[str, None] = field(default_factory=dict)
     unmerged: dict[str, None] = field(default_factory=dict)
     bad: dict[str, None] = field(default_factory=dict)
+    stalled: dict[str, None] = field(default_factory=dict)
     fixing: Counter[str] = field(default_factory=Counter)  # open Fixers of sweeps, by gate
     handoffs: int = 0
     running_others: int = 0
@@ -115,6 +117,7 @@ class BuildState:
         sets = [self.by_phase[record.phase]]
         sets += [self.unsettled] if record.unsettled else []
         sets += [self.unmerged] if record.unmerged else []
+        sets += [self.stalled] if record.stalled else []
         sets += [self.bad] if ended_badly(record) else []
         if by > 0:
             self.records[name] = record
@@ -304,6 +307,15 @@ class BuildIndex:
         """Gates for which a sweep's Fixer has not ended."""
         return frozenset(self.state(uid).fixing)
 
+    def stalled(self, uid: str) -> tuple[str, str, str] | None:
+        """Name, reason and message of a task that a person must help."""
+        state = self.state(uid)
+        name = next(iter(state.stalled), None)
+        if name is None:
+            return None
+        found = condition(state.records[name].view.status(), reasons.STALLED) or {}
+        return name, str(found.get("reason") or ""), str(found.get("message") or "")
+
     def named(self, uid: str, phase: Phase) -> tuple[str, ...]:
         """Names of tasks in a phase, for a message."""
         return tuple(islice(self.state(uid).by_phase[phase], MAX_NAMED))
@@ -367,6 +379,7 @@ class BuildIndex:
             and not merged
             and _has_work(view)
             and not state.queued(view.meta.name),
+            stalled=phase is not Phase.DONE and condition_status(status, reasons.STALLED) == "True",
             usage=tuple(int(usage.get(k) or 0) for k in ("tokensIn", "tokensOut", "modelCalls")),  # type: ignore[arg-type]
             place=(view.priority, view.meta.created, view.meta.name),
         )

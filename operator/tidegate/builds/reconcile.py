@@ -17,7 +17,7 @@ from tidegate.builds.decide.decision import Decision, StatusUpdate
 from tidegate.builds.decide.lifecycle import DELETION_LIMIT
 from tidegate.builds.decide.world import World
 from tidegate.builds.index import BuildIndex
-from tidegate.builds.observe import FINISHED_INDEX, LANE_INDEX, SWEEP_INDEX, Observer, git_protocols
+from tidegate.builds.observe import FINISHED_INDEX, LANE_INDEX, SWEEP_INDEX, Observer
 from tidegate.builds.refs import delete_refs
 from tidegate.clients.git import GitThreads
 from tidegate.errors import KubeError, PermanentError, TransientError
@@ -25,6 +25,7 @@ from tidegate.runtime.conditions import set_condition
 from tidegate.runtime.context import Context, rfc3339
 from tidegate.runtime.keys import Key
 from tidegate.runtime.secrets import git_credentials
+from tidegate.runtime.urls import git_protocols
 from tidegate.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -142,7 +143,7 @@ class BuildReconciler:
             secret = str(world.spec.repository.get("credentialsSecretName") or "")
             credentials = await git_credentials(self._ctx, world.namespace, secret, world.spec.url)
             self._ctx.writer.check()
-            protocols = git_protocols(self._ctx)
+            protocols = git_protocols(self._ctx.settings)
             await self._git.call(delete_refs, world.spec.url, credentials, uids, protocols=protocols)
         except (TransientError, PermanentError, KubeError) as error:
             since = world.deletion_time or world.now

@@ -193,6 +193,27 @@ def test_a_missing_profile_holds_the_build_and_says_so() -> None:
     assert model.all("AgentTask") == []
 
 
+def test_a_task_that_a_person_must_help_shows_on_the_build() -> None:
+    model = Model(build_object(planning=static({"name": "a"})))
+    model.settle()
+    stalled = {
+        "type": "Stalled",
+        "status": "True",
+        "reason": "AgentClassMissing",
+        "message": "AgentClass 'x' is missing",
+    }
+    wait = "2026-01-01T00:10:00Z"
+    model.status("AgentTask", "mk-1-a", {"conditions": [stalled], "nextAttemptTime": wait})
+    model.settle()
+    assert model.condition("Stalled")["reason"] == "AgentClassMissing"
+    assert "task mk-1-a: AgentClass 'x'" in model.condition("Stalled")["message"]
+    assert model.build["status"]["slots"] == []
+    model.status("AgentTask", "mk-1-a", {"conditions": [], "nextAttemptTime": None})
+    model.settle()
+    assert not model.condition("Stalled")
+    assert model.build["status"]["slots"] == ["mk-1-a"]
+
+
 def test_cancel_ends_everything_then_the_build() -> None:
     model = Model(build_object(planning=static({"name": "a"}, {"name": "b"}, {"name": "c", "dependsOn": ["a"]})))
     run_task(model, "mk-1-a")
@@ -229,6 +250,19 @@ def test_delete_stops_the_work_then_lets_go() -> None:
             break
     assert ("BuildRequest", "mk") not in model.store.objects
     assert [reason for _, reason, _ in model.store.events][-1] == "RefsNotDeleted"
+
+
+def test_delete_waits_for_no_merge_job_that_never_comes() -> None:
+    model = Model(build_object(planning=static({"name": "a"})))
+    model.settle()
+    model.start("mk-1-a")
+    model.run(model.store.delete("BuildRequest", NS, "mk"))
+    model.end("mk-1-a")
+    model.reconcile_quietly()
+    model.tick(295)
+    model.reconcile_quietly()
+    assert ("BuildRequest", "mk") not in model.store.objects
+    assert "Deleted" not in [reason for _, reason, _ in model.store.events]
 
 
 def test_delete_ends_although_a_task_never_answers() -> None:

@@ -156,6 +156,9 @@ def _stalled(world: World) -> tuple[str, str] | None:
         return world.problem
     if world.lane.stalled is not None:
         return (world.lane.stalled[0], f"lane {world.lane.name}: {world.lane.stalled[1]}")
+    if world.tasks.stalled is not None and not (world.tasks.active or world.tasks.jobs_open):
+        task, reason, message = world.tasks.stalled
+        return (reason, f"task {task}: {message}")
     return None
 
 

@@ -16,9 +16,10 @@ LOOK_AGAIN = 5.0  # seconds
 
 
 def is_still(world: World) -> bool:
-    """Whether no Pod of the build may run and nothing of it is queued."""
+    """Whether no Pod of the build may run and nothing of it is queued. Of a build that is being deleted nothing more
+    comes into the queue."""
     tasks = world.tasks
-    open_work = tasks.unfinished or tasks.jobs_open or tasks.stray or tasks.unsettled
+    open_work = tasks.unfinished or tasks.jobs_open or tasks.stray or (tasks.unsettled and not world.deleting)
     return not open_work and not any(slot.active for slot in tasks.slots)
 
 

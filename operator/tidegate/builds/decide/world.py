@@ -127,6 +127,7 @@ class Tasks:
     jobs_merged: int = 0
     jobs_failed: int = 0
     usage: Mapping[str, int] = field(default_factory=dict)
+    stalled: tuple[str, str, str] | None = None  # a task that a person must help: name, reason, message
     fixing: frozenset[str] = frozenset()  # gates for which a Fixer is at work
 
     @property
