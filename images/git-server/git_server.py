@@ -1,6 +1,6 @@
 """Smart HTTP for bare repositories: `git http-backend` behind a threaded server that asks for a token.
 
-Environment: `GIT_SERVER_ROOT` (directory of `NAME.git`), `GIT_SERVER_PORT`, and the token in `GIT_SERVER_TOKEN_FILE` or
+Environment: `GIT_SERVER_ROOT` (directory of `NAME.git`), `GIT_SERVER_LISTEN_PORT`, and the token in `GIT_SERVER_TOKEN_FILE` or
 `GIT_SERVER_TOKEN`. Every request but `/healthz` needs the token, as password of any user (basic) or as bearer.
 `PUT /admin/repositories/NAME` with a tar body makes a repository, `DELETE` removes it.
 """
@@ -300,7 +300,7 @@ def main() -> None:
     root = Path(os.environ.get("GIT_SERVER_ROOT", "/srv/git"))
     if not os.access(root, os.W_OK):
         raise SystemExit(f"git-server: GIT_SERVER_ROOT {root} is not writable; mount a volume there")
-    server = GitServer(("", int(os.environ.get("GIT_SERVER_PORT", "8080"))), root, read_token())
+    server = GitServer(("", int(os.environ.get("GIT_SERVER_LISTEN_PORT", "8080"))), root, read_token())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     print(f"git-server: serving {root} on port {server.server_port}", flush=True)

@@ -109,6 +109,7 @@ def _manifests(token: str) -> list[dict[str, Any]]:
         "volumeMounts": [{"name": "data", "mountPath": "/srv/git"}, {"name": "tmp", "mountPath": "/tmp"}],
     }
     pod = {
+        "enableServiceLinks": False,  # else GIT_SERVER_LISTEN_PORT is a URL
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": 1000,
