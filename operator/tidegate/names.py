@@ -61,6 +61,7 @@ FILE_ENTRY = f"{PATH_TOOLS}/entry"
 FILE_PROMPT = f"{PATH_INPUT}/prompt"
 FILE_HANDOFF = f"{PATH_OUTPUT}/handoff.json"
 FILE_EXIT = f"{PATH_OUTPUT}/exit"
+FILE_LISTENING = f"{PATH_STATE}/listening"  # made by `publisher` once it hears SIGTERM
 FILE_LOG = f"{PATH_OUTPUT}/log"
 
 MAX_NAME = 63

@@ -41,6 +41,7 @@ def publisher() -> int:
     stop = StopSignal()
     stop.install()
     places = Places()
+    places.listening.touch()
     places.use_private_temporary_directory()
     given = AgentInput.loads(_environment(ENV_INPUT))
     try:
