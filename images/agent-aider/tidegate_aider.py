@@ -115,9 +115,7 @@ def first_message(settings: Settings, targets: list[str], tests: list[str]) -> s
         parts.append(f"The tests in {' and '.join(tests)} must pass as they are; they say what each function returns.")
     statements = [a for a in settings.acceptance if a not in tests]
     parts += [f"Accepted when: {statement}" for statement in statements]
-    parts.append(
-        "Annotate every parameter and result with its type, write a short docstring a function, no example usage."
-    )
+    parts.append("Give full type annotations (`list[int]`, not `list`) and docstrings of one line; no example usage.")
     return "\n\n".join(parts)
 
 

@@ -1,7 +1,7 @@
 """What `mathkit.fibonacci` must do.
 
 - `fibonacci(n: int) -> int`: the n-th Fibonacci number; `fibonacci(0)` is 0, `fibonacci(1)` is 1
-- `fibonacci_up_to(limit: int) -> list[int]`: all Fibonacci numbers up to and including `limit`, from 0 on
+- `fibonacci_up_to(limit: int) -> list[int]`: all Fibonacci numbers up to `limit`, `limit` included
 """
 
 import pytest
