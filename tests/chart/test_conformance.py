@@ -14,11 +14,18 @@ from tests.support.kubeconform import check, write_schemas
 pytestmark = pytest.mark.cluster
 
 
+@pytest.fixture(scope="module")
+def schemas(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Schemas of every kind that the chart renders."""
+    directory = tmp_path_factory.mktemp("schemas")
+    write_schemas(cluster, directory, [obj for values in VARIANTS.values() for obj in rendered(values)])
+    return directory
+
+
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
-def test_objects_are_valid(cluster: Cluster, tmp_path: Path, values: Object) -> None:
+def test_objects_are_valid(schemas: Path, values: Object) -> None:
     objects = rendered(values)
-    write_schemas(cluster, tmp_path, objects)
-    found = check(tmp_path, objects)
+    found = check(schemas, objects)
     assert found["resources"] == []
     assert found["summary"] == {"valid": len(objects), "invalid": 0, "errors": 0, "skipped": 0}
 
@@ -33,17 +40,14 @@ def test_objects_are_valid(cluster: Cluster, tmp_path: Path, values: Object) -> 
         ("ClusterRole", ("rules", 0, "verb"), ["get"]),
     ],
 )
-def test_faults_are_found(
-    cluster: Cluster, tmp_path: Path, kind: str, path: tuple[str | int, ...], value: object
-) -> None:
+def test_faults_are_found(schemas: Path, kind: str, path: tuple[str | int, ...], value: object) -> None:
     objects = rendered({})
     spoilt: Object = next(iter(of_kind(objects, kind).values()))
     holder: object = spoilt
     for part in path[:-1]:
         holder = holder[part]  # type: ignore[index]
     holder[path[-1]] = value  # type: ignore[index]
-    write_schemas(cluster, tmp_path, objects)
-    found = check(tmp_path, objects)
+    found = check(schemas, objects)
     assert [(r["kind"], r["status"]) for r in found["resources"]] == [(kind, "statusInvalid")]
 
 

@@ -33,12 +33,14 @@ def every(group: str, resources: tuple[str, ...], verbs: tuple[str, ...]) -> set
 MADE = ("agenttasks", "mergejobs", "mergelanes", "gateruns")
 IN_NAMESPACE = (
     every(OWN, ("buildrequests",), (*READ, "patch", "delete"))
-    | every(OWN, MADE, (*READ, "create", "patch", "delete"))
+    | every(OWN, MADE, (*READ, "create"))
+    | every(OWN, ("agenttasks", "mergejobs"), ("patch", "delete"))
+    | every(OWN, ("gateruns",), ("delete",))
     | every(OWN, tuple(f"{kind}/status" for kind in ("buildrequests", *MADE)), ("patch",))
     | every(
         OWN, tuple(f"{k}/finalizers" for k in ("buildrequests", "agenttasks", "mergelanes", "gateruns")), ("update",)
     )
-    | every("", ("pods",), (*READ, "create", "delete"))
+    | every("", ("pods",), (*READ, "create", "patch", "delete"))
     | every("", ("secrets", "configmaps"), ("get",))
     | every("networking.k8s.io", ("networkpolicies",), ("get", "create", "patch"))
     | every("events.k8s.io", ("events",), ("create",))
