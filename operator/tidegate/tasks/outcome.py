@@ -6,7 +6,7 @@ handoff's words count only where the agent ended well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tidegate import names
@@ -20,6 +20,7 @@ MAX_NAMED = 5  # files named in a message
 
 # What the kubelet says where a Pod ran over its own ephemeral-storage or volume limit; all else is the node's need.
 _OWN_STORAGE = ("ephemeral local storage usage", "local ephemeral storage limit", "EmptyDir volume")
+_STOPPED = (143, 137)  # by SIGTERM, by SIGKILL
 _LOST_NODE = ("DeletionByTaintManager", "DeletionByPodGC", "NodeLost")
 
 
@@ -34,6 +35,7 @@ class Outcome:
     exit_code: int | None = None
     base: str = ""
     report: PublisherReport = field(default_factory=PublisherReport)
+    unreported: bool = False  # the agent ran and the publisher said nothing: only the refs tell where its work is
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,11 @@ def judge(pod: PodView, expected: Expectation) -> Outcome | None:
     code = ended.exit_code if ended is not None else None
     base = known.base or workspace.base
 
+    silent = report is None and _started(agent)
+
     def outcome(verdict: str, reason: str, message: str, infrastructure: bool = False) -> Outcome:
         text = message if verdict != FAILED else _with_lost_work(message, known)
-        return Outcome(verdict, reason, text, infrastructure, code, base, known)
+        return Outcome(verdict, reason, text, infrastructure, code, base, known, silent)
 
     if workspace.error:
         return outcome(FAILED, _infrastructure_reason(workspace.error), workspace.message or workspace.error, True)
@@ -82,6 +86,16 @@ def judge(pod: PodView, expected: Expectation) -> Outcome | None:
     if report is None:
         return None
     return outcome(FAILED, reasons.PUBLISHER_FAILED, report.message or report.error, True)
+
+
+def with_refs(outcome: Outcome, refs: FoundRefs) -> Outcome:
+    """The outcome of a failed attempt whose publisher said nothing, with what the remote holds of its work."""
+    report = refs.report or PublisherReport(commit=refs.wip, ref=refs.wip_ref if refs.wip else "")
+    where = "a checkpoint of its work is on the remote" if report.commit else "nothing of its work is on the remote"
+    if refs.problem:
+        where = f"whether its work is on the remote is unknown: {refs.problem}"
+    message = f"{outcome.message}; the publisher left no report: {where}"
+    return replace(outcome, message=message, report=report, unreported=False)
 
 
 def judge_refs(refs: FoundRefs, expected: Expectation) -> Outcome:
@@ -163,6 +177,8 @@ def _pod_failure(pod: PodView, agent: ContainerView | None) -> tuple[str, str, b
         if agent is None and not _started(pod.container(names.CONTAINER_AGENT)):
             return reasons.START_TIMED_OUT, "the agent had not started by the Pod's deadline", True
         return reasons.TIMED_OUT, "the Pod ran past its deadline", False
+    if pod.meta.deleting and agent is not None and agent.exit_code in _STOPPED and agent.reason != "OOMKilled":
+        return reasons.DISRUPTED, "the Pod was deleted", True
     if pod.reason in ("Shutdown", "Terminated", "NodeShutdown", "Preempting"):
         return reasons.DISRUPTED, text, True
     if pod.reason in ("UnexpectedAdmissionError", "NodeAffinity", "OutOfcpu", "OutOfmemory", "OutOfpods"):

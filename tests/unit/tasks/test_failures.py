@@ -30,6 +30,8 @@ def judged(pod: PodView, **around: Any) -> tuple[dict[str, Any], dict[str, Any],
     """Status and newest attempt after a Pod of a running task was seen."""
     seen = w.observed(w.task(status=w.with_attempt()), pods=(pod,), **around)
     decision = decide(seen)
+    if decision.needs == {"refs"}:  # the agent ran and nobody reported
+        decision = decide(replace(seen, refs=FoundRefs()))
     status = after(seen, decision).status()
     return status, status["attempts"][-1], decision
 
@@ -175,6 +177,25 @@ def test_work_that_is_not_on_the_remote_is_told() -> None:
     lost = PublisherReport(error="RemoteUnreachable", message="no route to host")
     attempt = assert_retries(w.ended(3, said=lost), reasons.AGENT_FAILED, infrastructure=False)
     assert "not on the remote (RemoteUnreachable: no route to host)" in attempt["message"]
+
+
+def test_without_a_report_the_refs_tell_where_the_work_is() -> None:
+    pod = w.pod(phase="Failed", disrupted="DeletionByTaintManager")
+    seen = w.observed(w.task(status=w.with_attempt()), pods=(pod,))
+    assert decide(seen).needs == {"refs"}
+    ref = names.wip_ref(w.UID, 1)
+    found = replace(seen, refs=FoundRefs(wip="e" * 40, wip_ref=ref))
+    attempt = after(found, decide(found)).status()["attempts"][0]
+    assert (attempt["reason"], attempt["commit"], attempt["ref"]) == ("NodeLost", "e" * 40, ref)
+    nothing = replace(seen, refs=FoundRefs())
+    attempt = after(nothing, decide(nothing)).status()["attempts"][0]
+    assert "nothing of its work is on the remote" in attempt["message"]
+
+
+def test_a_pod_that_somebody_deleted_is_not_the_tasks_failure() -> None:
+    assert_retries(w.ended(143, deleting=True), reasons.DISRUPTED, infrastructure=True)
+    assert_retries(w.ended(3, deleting=True), reasons.AGENT_FAILED, infrastructure=False)
+    assert_retries(w.ended(137, deleting=True, reason="OOMKilled"), reasons.OUT_OF_MEMORY, infrastructure=False)
 
 
 def test_no_start_in_time_stops_the_pod_first() -> None:
@@ -350,7 +371,7 @@ def test_failed_only_when_no_attempt_is_left() -> None:
 
 
 def test_the_cluster_has_a_limit_of_its_own() -> None:
-    lost = w.pod(phase="Failed", disrupted="DeletionByPodGC")
+    lost = w.pod(phase="Failed", workspace=w.terminated(1), agent=w.waiting())
     sixth = w.observed(w.task(status={**w.with_attempt(), "infrastructureFailures": 5}), pods=(lost,))
     assert after(sixth, decide(sixth)).state == "Pending"
     seventh = w.observed(w.task(status={**w.with_attempt(), "infrastructureFailures": 6}), pods=(lost,))

@@ -14,7 +14,7 @@ from tidegate.tasks.decide.pending import class_problem
 from tidegate.tasks.decide.pods import deletions, newest_pod
 from tidegate.tasks.decide.start import start_problem
 from tidegate.tasks.model import Decision, Note, Observed, PodDeletion, Problem, Timer
-from tidegate.tasks.outcome import Expectation, Outcome, judge, judge_refs
+from tidegate.tasks.outcome import Expectation, Outcome, judge, judge_refs, with_refs
 from tidegate.tasks.status import StatusEdit, newest
 
 PLANNER = "Planner"
@@ -78,6 +78,10 @@ def _judged(seen: Observed, pod: PodView) -> Decision:
         if outcome.reason == reasons.POD_LOST:
             text = outcome.message.replace("the Pod is gone without a recorded outcome", "the publisher left no report")
             outcome = replace(outcome, reason=reasons.PUBLISHER_FAILED, message=text)
+    elif outcome.unreported and not seen.cancelled:
+        if seen.refs is None:
+            return Decision(needs=frozenset({"refs"}))
+        outcome = with_refs(outcome, seen.refs)
     return end(seen, _stopped(newest(seen.task), outcome), pod)
 
 
