@@ -1,0 +1,121 @@
+"""The chart installed by helm: two replicas with the chart's rights and policies do a build, and let go of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support import objects
+from tests.support.chart import CHART, Object, helm
+from tests.support.cluster import Cluster, condition, fresh_name, wait_until
+from tests.support.gitserver import GitServer
+from tests.support.images import image
+
+pytestmark = pytest.mark.cluster
+
+SEED = {"README.md": "A repository for tests.\n"}
+
+
+@dataclass
+class Release:
+    """An installed release and the one namespace that it serves."""
+
+    cluster: Cluster
+    name: str
+    home: str
+    served: str
+    url: str
+    agent_class: str
+    profile: str
+
+    def build(self, name: str, script: str) -> None:
+        """Apply a BuildRequest with one scripted task."""
+        tasks = [objects.task("only", script)]
+        build = objects.build(name, self.url, tasks, agent_class=self.agent_class, profile=self.profile)
+        self.cluster.apply(build, namespace=self.served)
+
+    def get(self, name: str) -> Object:
+        """A BuildRequest as it is now."""
+        return self.cluster.get("buildrequest", name, self.served)
+
+    def pods(self) -> list[Object]:
+        """The release's own Pods."""
+        return self.cluster.list("pods", self.home, f"app.kubernetes.io/instance={self.name}")
+
+
+def values(release: str, served: str, git_server: GitServer) -> Object:
+    """Cluster-wide objects are left to the fixtures: another release may own them."""
+    return {
+        "fullnameOverride": release,
+        "namespaces": [served],
+        "git": {
+            "allowedHosts": [git_server.host],
+            "allowedHttpHosts": [git_server.host],
+            "egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": 8080}]}],
+        },
+        "gateway": {"upstream": "http://models.invalid/v1", "replicas": 1},
+        "crds": {"install": False},
+        "gates": {"profiles": {"install": False}},
+        "agentClasses": {"planner": None, "default": None},
+        "rbac": {"aggregateClusterRoles": False},
+    }
+
+
+@pytest.fixture(scope="module")
+def release(cluster: Cluster, git_server: GitServer) -> Iterator[Release]:
+    name, home, served = (fresh_name(word) for word in ("tg", "home", "served"))
+    for namespace in (home, served):
+        cluster.create_namespace(namespace)
+    agent_class, profile = fresh_name("script"), fresh_name("profile")
+    gate = objects.gate_profile(profile, image("runner"), readable="test -s README.md")
+    cluster.apply(objects.agent_class(agent_class, image("runner")), gate)
+    cluster.apply(git_server.credentials(), namespace=served)
+    flags = ["--namespace", home, "--wait", "--timeout", "180s"]
+    helm("install", name, str(CHART), *flags, values=values(name, served, git_server), kubeconfig=cluster.kubeconfig)
+    url = git_server.url(git_server.make_repository(SEED))
+    yield Release(cluster, name, home, served, url, agent_class, profile)
+    if name in helm("list", "--namespace", home, "-q", kubeconfig=cluster.kubeconfig):
+        helm("uninstall", name, "--namespace", home, kubeconfig=cluster.kubeconfig)
+    cluster.kubectl("delete", "agentclass", agent_class, "--wait=false")
+    cluster.kubectl("delete", "gateprofile", profile, "--wait=false")
+    for namespace in (served, home):
+        cluster.delete_namespace(namespace)
+
+
+def logs(release: Release) -> str:
+    """The newest lines of both replicas."""
+    selector = f"app.kubernetes.io/instance={release.name},app.kubernetes.io/component=operator"
+    return release.cluster.kubectl("logs", "-n", release.home, "-l", selector, "--tail=2000")
+
+
+def test_a_build_passes_with_the_charts_rights(release: Release) -> None:
+    release.build("first", "echo hello > hello.txt")
+
+    def verdict() -> Object:
+        found = condition(release.get("first"), "Finalized")
+        return found if found.get("status") == "True" else {}
+
+    assert wait_until(verdict, 240, "the verdict", every=1)["reason"] == "Passed"
+    assert release.get("first")["status"]["merges"]["merged"] == 1
+    assert "orbidden" not in logs(release)
+
+
+def test_the_standby_is_ready_and_there_is_one_leader(release: Release) -> None:
+    operators = [
+        pod for pod in release.pods() if pod["metadata"]["labels"]["app.kubernetes.io/component"] == "operator"
+    ]
+    assert len(operators) == 2
+    assert all(condition(pod, "Ready")["status"] == "True" for pod in operators)
+    holder = release.cluster.get("lease", release.name, release.home)["spec"]["holderIdentity"]
+    assert [pod for pod in operators if holder.startswith(pod["metadata"]["name"])]
+
+
+def test_the_operator_lets_go_when_it_is_uninstalled(release: Release) -> None:
+    """Runs last: it removes the release in the middle of a build."""
+    release.build("second", "sleep 600")
+    wait_until(lambda: release.get("second")["metadata"].get("finalizers"), 60, "the finalizer")
+    helm("uninstall", release.name, "--namespace", release.home, kubeconfig=release.cluster.kubeconfig)
+    assert not release.get("second")["metadata"].get("finalizers")
+    release.cluster.kubectl("delete", "buildrequest", "second", "-n", release.served, "--timeout=60s")
