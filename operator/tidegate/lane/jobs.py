@@ -128,9 +128,10 @@ def placed(job: MergeJobView, moment: Moment, lane: str, place: Place, gates: li
     return status
 
 
-def intent(job: MergeJobView, moment: Moment, candidate: str, base: str, ledger: str) -> Status:
-    """It is about to land."""
+def intent(job: MergeJobView, moment: Moment, candidate: str, base: str, ledger: str, gates: list[Status]) -> Status:
+    """It is about to land: `gates` say why it may."""
     return {
+        "gates": gates[:MAX_GATES],
         "state": LANDING,
         "landing": {"candidate": candidate, "base": base, "ledger": ledger, "time": moment.now},
         "candidateCommit": candidate,

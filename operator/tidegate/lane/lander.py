@@ -14,6 +14,7 @@ from tidegate.lane.decide.model import Rung
 from tidegate.lane.jobs import Moment, Status
 from tidegate.lane.landing import Declined, Landed, LandResult, Moved, Unknown, land
 from tidegate.lane.ledger import Landing
+from tidegate.lane.observe import Seen, runs_on
 from tidegate.lane.state import LaneState
 from tidegate.runtime.context import Context, parse_time, rfc3339
 from tidegate.runtime.keys import Key
@@ -108,11 +109,11 @@ class Lander:
 
     # -- landing
 
-    async def land(self, lane: LaneView, state: LaneState, rungs: tuple[Rung, ...],
+    async def land(self, seen: Seen, state: LaneState, rungs: tuple[Rung, ...],
                    views: dict[str, MergeJobView]) -> None:  # fmt: skip
         """Intents, one push, results. Whatever is left open by a crash is decided by `recover`."""
         assert state.ledger is not None
-        members = await self._intend(state, rungs, views)
+        members = await self._intend(seen, state, rungs, views)
         if members is None:
             return
         landings = tuple(Landing(rung.job.uid, rung.job.source, rung.base, rung.link.commit) for rung in rungs)
@@ -126,9 +127,9 @@ class Lander:
             state.drop()  # nobody knows what the push did: take the lane, then read
             raise
         metrics.LANDING_SECONDS.observe(self._ctx.monotonic() - started)
-        await self._conclude(lane, state, rungs, members, result)
+        await self._conclude(seen.lane, state, rungs, members, result)
 
-    async def _intend(self, state: LaneState, rungs: tuple[Rung, ...],
+    async def _intend(self, seen: Seen, state: LaneState, rungs: tuple[Rung, ...],
                       views: dict[str, MergeJobView]) -> list[MergeJobView] | None:  # fmt: skip
         """Write every member's intent with its resourceVersion; None when one changed meanwhile, a cancel above all."""
         assert state.ledger is not None
@@ -137,7 +138,8 @@ class Lander:
             job = views[rung.job.uid]
             try:
                 held = await self._finalizer(job, present=True)
-                status = jobs.intent(held, self.moment(), rung.link.commit, rungs[0].base, state.ledger.value)
+                gates = jobs.gate_results(runs_on(seen, rung.link.commit, rung.link.tree))
+                status = jobs.intent(held, self.moment(), rung.link.commit, rungs[0].base, state.ledger.value, gates)
                 written.append(await self.write(held, status))
             except (Conflict, NotFound):
                 for member in written:

@@ -12,7 +12,7 @@ from tidegate.api.views import GateRunView, LaneView, MergeJobView, PodView, Pro
 from tidegate.clients.git_objects import Person
 from tidegate.lane.candidate import Change
 from tidegate.lane.decide.model import Gate, Job, Run, Snapshot
-from tidegate.lane.gates import Definition, gate_key, gate_of, merged
+from tidegate.lane.gates import TREE, Definition, gate_key, gate_of, merged
 from tidegate.lane.index import GATE_PODS, JOBS, RUNS, has_ended
 from tidegate.lane.state import LaneState, Wanted
 from tidegate.runtime.context import Context, parse_time
@@ -54,6 +54,16 @@ def see(ctx: Context, lane: LaneView) -> Seen:
         runs=tuple(run for run in runs if run.spec.get("purpose", CANDIDATE) == CANDIDATE and not run.meta.deleting),
         pods=ctx.cache.indexed("Pod", GATE_PODS, value),
     )
+
+
+def runs_on(seen: Seen, commit: str, tree: str = "") -> list[GateRunView]:
+    """The runs that speak of a candidate: on its commit, and by gates that see only files on its tree."""
+
+    def speaks(run: GateRunView) -> bool:
+        by_tree = run.spec["gate"].get("input", TREE) == TREE and tree != "" and run.spec.get("tree") == tree
+        return bool(commit) and (run.spec["commit"] == commit or by_tree)
+
+    return [run for run in seen.runs if speaks(run)]
 
 
 def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> Gates:

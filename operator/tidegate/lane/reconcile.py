@@ -25,7 +25,7 @@ from tidegate.lane.index import JOBS, install_indexes, lane_of_job, needed
 from tidegate.lane.lander import Lander
 from tidegate.lane.landing import LaneRefs, LostRaceError, probe, take
 from tidegate.lane.mirror import Mirror
-from tidegate.lane.observe import Gates, Seen, gate_run, gates_for, see, snapshot, wanted
+from tidegate.lane.observe import Gates, Seen, gate_run, gates_for, runs_on, see, snapshot, wanted
 from tidegate.lane.report import LaneReport, lane_status
 from tidegate.lane.state import LaneState
 from tidegate.runtime.context import Context
@@ -243,7 +243,7 @@ class Lanes:
         views = {job.meta.uid: job for job in seen.open}
         report.plan = plan
         if plan.land:
-            await self._lander.land(seen.lane, state, plan.land, views)
+            await self._lander.land(seen, state, plan.land, views)
             return 0.0
         for ending in plan.endings:
             await self._end(views[ending.uid], state, ending.outcome, ending.reason, ending.message, ending.files)
@@ -267,15 +267,10 @@ class Lanes:
             await self._lander.finish(job, status, reason, message)
             return
         status = jobs.ended(job, self._lander.moment(), jobs.FAILED, reason, message, files)
-        commit = job.status.get("candidateCommit")
-        runs = [run for run in see(self._ctx, self._lane_view(job)).runs if commit and run.spec["commit"] == commit]
-        if runs:
+        seen = see(self._ctx, self._ctx.cache.get(Key("MergeLane", job.meta.namespace, lane_of_job(job))))
+        if runs := runs_on(seen, job.status.get("candidateCommit") or ""):
             status["gates"] = jobs.gate_results(runs)[: jobs.MAX_GATES]
         await self._lander.finish(job, status, reason, message)
-
-    def _lane_view(self, job: MergeJobView) -> LaneView:
-        found: LaneView = self._ctx.cache.get(Key("MergeLane", job.meta.namespace, lane_of_job(job)))
-        return found
 
     async def _demote(self, job: MergeJobView) -> None:
         moment = self._lander.moment()
@@ -311,7 +306,7 @@ class Lanes:
             if place is None:
                 reason, message = gates.problems.get(job.meta.uid, (reasons.WAITING, "waits for its turn"))
                 place = Place(job.meta.uid, number, reason, message)
-            runs = [run for run in seen.runs if place.commit and run.spec["commit"] == place.commit]
+            runs = runs_on(seen, place.commit, place.tree)
             status = jobs.placed(job, self._lander.moment(), seen.lane.meta.name, place, jobs.gate_results(runs))
             if jobs.differs(job.status, status):
                 try:

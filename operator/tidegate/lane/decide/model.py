@@ -148,6 +148,7 @@ class Place:
     waiting_on: tuple[str, ...] = ()  # names
     base: str = ""
     commit: str = ""
+    tree: str = ""
     conflict: Conflict | None = None
 
 

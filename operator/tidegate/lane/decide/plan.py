@@ -6,7 +6,7 @@ same commit is found again when what stood below it has landed. Planning twice f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tidegate.api import reasons
 from tidegate.lane.decide.evidence import SUSPECT, Finding, union, weigh, worst
@@ -55,8 +55,8 @@ class _Draft:
 
     def note(self, job: Job, reason: str, message: str = "", on: tuple[str, ...] = (), link: Formed | None = None,
              conflict: Conflict | None = None) -> None:  # fmt: skip
-        base, commit = (link.base, link.commit) if link is not None else ("", "")
-        self.notes[job.uid] = Place(job.uid, 0, reason, message, on, base, commit, conflict)
+        base, commit, tree = (link.base, link.commit, link.tree) if link is not None else ("", "", "")
+        self.notes[job.uid] = Place(job.uid, 0, reason, message, on, base, commit, tree, conflict)
 
 
 def plan(snapshot: Snapshot) -> Plan:
@@ -314,10 +314,7 @@ def _finish(draft: _Draft, queue: list[Job], runaway: bool) -> Plan:
     places = []
     for position, job in enumerate((job for job in queue if job.uid not in gone), 1):
         place = draft.notes.get(job.uid) or Place(job.uid, 0, reasons.WAITING, "waits for its turn")
-        places.append(
-            Place(place.uid, position, place.reason, place.message, place.waiting_on, place.base, place.commit,
-                  place.conflict)
-        )  # fmt: skip
+        places.append(replace(place, position=position))
     return Plan(
         ladder=tuple(draft.ladder),
         form=tuple(draft.form),

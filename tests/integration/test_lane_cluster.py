@@ -1,0 +1,267 @@
+"""A lane on the real cluster: MergeJobs made by hand, gates in real Pods, a git server with a token."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cluster import Cluster, condition, fresh_name, wait_until
+from tests.support.git import Clone, git
+from tests.support.gitserver import GitServer
+from tests.support.images import image
+from tidegate import names
+
+pytestmark = pytest.mark.cluster
+
+Object = dict[str, Any]
+BASE = {"app.py": "VALUE = 1\n", "other.py": "OTHER = 1\n"}
+
+
+@dataclass
+class LaneWorld:
+    """A namespace, a repository, gates, and operator processes that see this namespace alone."""
+
+    cluster: Cluster
+    server: GitServer
+    namespace: str
+    directory: Path
+    repository: str = ""
+    clone: Clone = field(init=False)
+    profile: str = field(default_factory=lambda: fresh_name("gates"))
+    lease: str = field(default_factory=lambda: fresh_name("lane-test"))
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.repository = self.server.make_repository(BASE)
+        self.clone = self.server.clone(self.repository, self.directory / "clone")
+        self.cluster.apply(self.server.credentials(), namespace=self.namespace)
+        self.gates({"tests": "test ! -e bad"})
+
+    @property
+    def url(self) -> str:
+        return self.server.url(self.repository)
+
+    @property
+    def lane(self) -> str:
+        return names.lane_name(self.url, "main")
+
+    def gates(self, commands: dict[str, str], **more: Any) -> None:
+        """Set the profile: gate name to a shell command."""
+        gates = [
+            {
+                "name": name,
+                "image": image("gate-python"),
+                "command": ["sh", "-c", command],
+                "timeoutSeconds": 60,
+                **more,
+            }
+            for name, command in commands.items()
+        ]
+        profile = {"apiVersion": names.API_VERSION, "kind": "GateProfile", "metadata": {"name": self.profile}}
+        self.cluster.apply({**profile, "spec": {"gates": gates}})
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start an operator process."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        number = len(self.processes)
+        settings = {
+            "NAMESPACES": self.namespace,
+            "OPERATOR_NAMESPACE": self.namespace,
+            "LEASE_NAME": self.lease,
+            "IDENTITY": f"replica-{number}",
+            "RUNNER_IMAGE": image("runner"),
+            "ALLOWED_GIT_HOSTS": self.server.host,
+            "ALLOWED_HTTP_HOSTS": self.server.host,
+            "GIT_EGRESS": '[{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": 8080}]}]',
+            "MIRROR_DIR": str(self.directory / f"mirrors-{number}"),
+            "METRICS_HOST": "127.0.0.1",
+            "METRICS_PORT": str(port),
+        }
+        env = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}
+        env |= {f"TIDEGATE_{key}": value for key, value in settings.items()}
+        with (self.directory / f"operator-{number}.log").open("wb") as log:
+            command = [sys.executable, "-m", "tests.support.lane_operator"]
+            process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+        self.processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+                process.wait(30)
+        self.cluster.kubectl("delete", "gateprofile", self.profile, "--ignore-not-found")
+
+    def push_source(self, files: dict[str, str], base: str | None = None, uid: str | None = None) -> tuple[str, str]:
+        """A commit on top of `base` (the head when None) under a task's ref: ref and commit."""
+        self.clone.fetch()
+        base = base or self.head
+        ref = names.task_ref(uid or fresh_name("uid"))
+        env = {"GIT_INDEX_FILE": str(self.directory / fresh_name("index"))}
+        os.environ.update(env)
+        try:
+            git("read-tree", base, cwd=self.clone.directory)
+            for path, text in files.items():
+                blob = git("hash-object", "-w", "--stdin", cwd=self.clone.directory, stdin=text)
+                git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", cwd=self.clone.directory)
+            tree = git("write-tree", cwd=self.clone.directory)
+        finally:
+            del os.environ["GIT_INDEX_FILE"]
+        commit = git("commit-tree", tree, "-p", base, "-m", f"Change {', '.join(files)}", cwd=self.clone.directory)
+        git("push", "--quiet", self.clone.url, f"{commit}:{ref}", cwd=self.clone.directory)
+        return ref, commit
+
+    def job(self, files: dict[str, str], base: str | None = None, **spec: Any) -> str:
+        """Queue a change; the job's name."""
+        ref, commit = self.push_source(files, base)
+        name = fresh_name("job")
+        job = {
+            "apiVersion": names.API_VERSION,
+            "kind": "MergeJob",
+            "metadata": {"name": name},
+            "spec": {
+                "repository": {"url": self.url, "credentialsSecretName": "git-token"},
+                "sourceRef": ref,
+                "sourceCommit": commit,
+                "targetBranch": "main",
+                "gateProfileName": self.profile,
+                **spec,
+            },
+        }
+        self.cluster.apply(job, namespace=self.namespace)
+        return name
+
+    def status(self, job: str) -> Object:
+        status: Object = self.cluster.get("mergejob", job, self.namespace).get("status") or {}
+        return status
+
+    def ended(self, job: str, seconds: float = 120) -> Object:
+        """The status of a job that has ended."""
+
+        def check() -> Object | None:
+            status = self.status(job)
+            return status if status.get("state") in ("Merged", "Failed", "Cancelled") else None
+
+        found = wait_until(check, seconds, f"the end of {job} (logs in {self.directory})")
+        assert found is not None
+        return found
+
+    @property
+    def head(self) -> str:
+        self.clone.fetch()
+        return self.clone.refs()["refs/heads/main"]
+
+
+@pytest.fixture
+def world(cluster: Cluster, git_server: GitServer, namespace: str, tmp_path: Path) -> Iterator[LaneWorld]:
+    world = LaneWorld(cluster, git_server, namespace, tmp_path)
+    yield world
+    world.stop()
+
+
+def test_a_change_lands_after_its_gates_passed(world: LaneWorld) -> None:
+    world.start()
+    old = world.head
+    status = world.ended(world.job({"new.py": "NEW = 1\n"}))
+    assert status["state"] == "Merged", status
+    assert world.head == status["mergedCommit"]
+    assert world.clone.read("new.py") == "NEW = 1"
+    assert git("rev-parse", f"{world.head}^", cwd=world.clone.directory) == old
+    [gate] = status["gates"]
+    assert (gate["name"], gate["verdict"]) == ("tests", "Passed")
+    run = world.cluster.get("gaterun", gate["run"], world.namespace)
+    assert run["spec"]["commit"] == status["mergedCommit"]
+    assert run["status"]["exitCode"] == 0
+    lane = world.cluster.get("mergelane", world.lane, world.namespace)
+    assert condition(lane, "Ready")["status"] == "True"
+    assert lane["status"]["head"] == world.head
+    log = git("log", "-1", "--format=%B", world.head, cwd=world.clone.directory)
+    assert "Tidegate-Job:" in log
+
+
+def test_bad_and_conflicting_changes_do_not_land_and_say_why(world: LaneWorld) -> None:
+    world.start()
+    old = world.head
+    good = world.job({"app.py": "VALUE = 2\n"}, old)
+    assert world.ended(good)["state"] == "Merged"
+    conflicting = world.job({"app.py": "VALUE = 3\n"}, old)
+    bad = world.job({"bad": "x\n"})
+    status = world.ended(conflicting)
+    assert condition({"status": status}, "Succeeded")["reason"] == "MergeConflict"
+    assert status["conflictFiles"] == ["app.py"]
+    status = world.ended(bad, 180)
+    assert condition({"status": status}, "Succeeded")["reason"] == "GatesFailed", status
+    assert [gate["verdict"] for gate in status["gates"]] == ["Failed"]
+    world.clone.fetch()
+    assert "bad" not in world.clone.files()
+
+
+def test_a_cancelled_change_does_not_land(world: LaneWorld) -> None:
+    world.gates({"slow": "sleep 15"})
+    world.start()
+    old = world.head
+    job = world.job({"new.py": "x\n"})
+    wait_until(lambda: world.status(job).get("state") == "Gating", 60, "gating")
+    world.cluster.patch("mergejob", job, world.namespace, {"spec": {"desiredState": "Cancelled"}})
+    assert world.ended(job)["state"] == "Cancelled"
+    assert world.head == old
+    wait_until(lambda: not world.cluster.list("pod", world.namespace, "tidegate.dev/component=gate"), 60, "no gate Pod")
+
+
+def test_gates_see_the_files_and_nothing_secret(world: LaneWorld) -> None:
+    world.gates(
+        {
+            "look": 'set -e; test "$(cat app.py)" = "VALUE = 1"; test ! -e .git; test ! -e /var/run/secrets; '
+            'test -n "$TIDEGATE_COMMIT"; touch scratch "$HOME/x" "$TMPDIR/y"; ! touch /root-is-read-only',
+            "timeout": "sleep 100",
+        },
+        timeoutSeconds=8,
+    )
+    world.start()
+    status = world.ended(world.job({"n": "n\n"}), 180)
+    verdicts = {gate["name"]: gate["verdict"] for gate in status["gates"]}
+    assert verdicts == {"look": "Passed", "timeout": "Failed"}, status
+    [run] = [gate["run"] for gate in status["gates"] if gate["name"] == "timeout"]
+    assert world.cluster.get("gaterun", run, world.namespace)["status"]["reason"] == "TimedOut"
+
+
+def test_a_missing_profile_is_named_and_nothing_lands_ungated(world: LaneWorld) -> None:
+    world.start()
+    old = world.head
+    job = world.job({"n": "n\n"}, gateProfileName="no-such-profile")
+
+    def reason() -> bool:
+        return condition({"status": world.status(job)}, "Succeeded").get("reason") == "GateProfileMissing"
+
+    wait_until(reason, 60, "the reason")
+    assert world.head == old
+
+
+def test_the_leader_is_killed_again_and_again(world: LaneWorld) -> None:
+    world.gates({"tests": "sleep 1; test ! -e bad"})
+    jobs = [world.job({f"f{n}.py": f"N = {n}\n"}) for n in range(5)]
+    for _ in range(4):
+        process, before = world.start(), world.head
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda before=before: world.head != before, 25, "a landing")  # type: ignore[misc]
+        process.kill()
+        process.wait()
+    world.start()
+    for job in jobs:
+        assert world.ended(job, 180)["state"] == "Merged"
+    world.clone.fetch()
+    subjects = world.clone.log()
+    assert sorted(one for one in subjects if one.startswith("Change")) == sorted(f"Change f{n}.py" for n in range(5))
