@@ -32,10 +32,23 @@ def cluster(kubeconfig: Path) -> Cluster:
     return cluster
 
 
+@pytest.fixture(scope="session")
+def namespaces() -> tuple[str, ...]:
+    """Names for this run's namespaces: its operators serve these alone, whatever else runs in the cluster."""
+    prefix = fresh_name("t")
+    return tuple(f"{prefix}-{number}" for number in range(60))
+
+
+@pytest.fixture(scope="session")
+def unused_namespaces(namespaces: tuple[str, ...]) -> Iterator[str]:
+    """Each name once."""
+    return iter(namespaces)
+
+
 @pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
+def namespace(cluster: Cluster, unused_namespaces: Iterator[str]) -> Iterator[str]:
     """A namespace of its own that enforces Pod Security `restricted`; deleted afterwards."""
-    name = fresh_name("t")
+    name = next(unused_namespaces)
     cluster.create_namespace(name)
     yield name
     cluster.delete_namespace(name)
@@ -50,9 +63,12 @@ def git_server(cluster: Cluster) -> Iterator[GitServer]:
 
 
 @pytest.fixture(scope="session")
-def operator(cluster: Cluster, git_server: GitServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    """Two replicas of the operator as processes of this machine, for every namespace."""
-    operator = Operator(cluster, git_server, tmp_path_factory.mktemp("operator"))
+def operator(
+    cluster: Cluster, git_server: GitServer, namespaces: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    """Two replicas of the operator as processes of this machine, for the namespaces of this run."""
+    directory = tmp_path_factory.mktemp("operator")
+    operator = Operator(cluster, git_server, directory, NAMESPACES=",".join(namespaces))
     operator.start(2)
     yield operator
     operator.stop()
