@@ -137,8 +137,8 @@ class Checked(Model):
         changes = room._index.mergeable(view.meta.uid)
         assert decide(first, changes) == decide(second, changes)
         before = set(self.build.get("status", {}).get("slots", []))
-        order = [name for name in ready(self) if name not in before]
         answer = super().reconcile()
+        order = [name for name in ready(self) if name not in before]  # with what this round adopted
         slots = self.build.get("status", {}).get("slots", [])
         assert len(set(slots)) == len(slots) <= CAP
         granted = [name for name in slots if name not in before]

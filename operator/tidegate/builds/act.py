@@ -46,7 +46,7 @@ class Actor:
         """Create everything the decision asks for. Raises PermanentError(NameTaken) after all others were made."""
         if decision.make_lane:
             await self._create_shared("MergeLane", world, objects.lane(world))
-        await self._all(self._adopt(world, name) for name in decision.adopt[:BATCH])
+        await self.adopt(world, decision)
         made: list[tuple[str, dict[str, Any], str]] = []
         made += [("AgentTask", objects.task(world, decision.iteration, t), world.uid) for t in decision.tasks]
         if decision.planner is not None and world.planning.source is not None:
@@ -57,6 +57,10 @@ class Actor:
             runs = objects.sweep_runs(world, decision.start_sweep)
             made += [("GateRun", run, world.lane.uid) for run in runs]
         await self._all(self._create(kind, world, obj, owner) for kind, obj, owner in made)
+
+    async def adopt(self, world: World, decision: Decision) -> None:
+        """Make hand-made tasks the build's own."""
+        await self._all(self._adopt(world, name) for name in decision.adopt[:BATCH])
 
     async def cancel(self, world: World) -> None:
         """Ask every open task and MergeJob to end."""

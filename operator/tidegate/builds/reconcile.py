@@ -51,12 +51,18 @@ class BuildReconciler:
         if view is None:
             return None
         try:
-            world = await self._observer.world(view)
+            world, decision = await self._decided(view)
+            if decision.adopt and not decision.add_finalizer:
+                await self._actor.adopt(world, decision)
+                world, decision = await self._decided(view)  # an adopted task needn't wait a round for its slot
         except PermanentError as error:
             await self._stall(view, error)
             return HELD_AGAIN
-        decision = decide(world, self._index.mergeable(world.uid) if world.tasks.quiescent else ())
         return await self._act(view, world, decision)
+
+    async def _decided(self, view: BuildView) -> tuple[World, Decision]:
+        world = await self._observer.world(view)
+        return world, decide(world, self._index.mergeable(world.uid) if world.tasks.quiescent else ())
 
     async def _act(self, view: BuildView, world: World, decision: Decision) -> float | None:
         if decision.add_finalizer:

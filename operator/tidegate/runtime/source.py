@@ -28,11 +28,48 @@ class _Forgetful(ResourceMemories):
         return await super().recall(*args, **{**options, "ephemeral": True})
 
 
+class _NoDiffs(kopf.DiffBaseStorage):
+    """kopf compares each object with how it was handled last, and copies it deeply for that: half of all its CPU time.
+    Raw event handlers have no use for it."""
+
+    def build(self, **_: Any) -> Any:
+        """Nothing to compare."""
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        """Nothing was stored."""
+
+    def store(self, **_: Any) -> None:
+        """Store nothing."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Nothing of kopf's is written to objects."""
+
+    def fetch(self, **_: Any) -> None:
+        """Nothing was stored."""
+
+    def store(self, **_: Any) -> None:
+        """Store nothing."""
+
+    def purge(self, **_: Any) -> None:
+        """Nothing to purge."""
+
+    def touch(self, **_: Any) -> None:
+        """Touch nothing."""
+
+    def clear(self, *, essence: Any) -> Any:
+        """Nothing to clear."""
+        return essence
+
+
 def kopf_settings(kinds: Iterable[Kind]) -> kopf.OperatorSettings:
     """No Events, annotations or finalizers of kopf's own; server-side selectors; short-lived per-object tasks."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True  # kinds and namespaces are known: no need to watch CRDs and Namespaces
+    settings.persistence.diffbase_storage = _NoDiffs()
+    settings.persistence.progress_storage = _NoProgress()
     settings.watching.chunk_size = CHUNK
     settings.queueing.idle_timeout = 0.5
     settings.queueing.exit_timeout = 0.5
