@@ -236,10 +236,6 @@ class BuildIndex:
         """Tasks that name the build and belong to nobody."""
         return tuple(self._unowned.get((namespace, build), ()))
 
-    def dependants(self, namespace: str, task: str) -> int:
-        """How many tasks wait, or waited, for a task."""
-        return len(self._dependents.get((namespace, task), ()))
-
     def pod_active(self, namespace: str, task: str) -> bool:
         """Whether a Pod of the task may still run."""
         return (namespace, task) in self._pods

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from tidegate.api import reasons
@@ -190,12 +189,6 @@ def _same(new: Any, old: Any) -> bool:
     if isinstance(new, list):
         return new == (old or [])
     return bool(new == old)
-
-
-def seconds_since(earlier: str, now: datetime) -> float:
-    """Seconds from an RFC 3339 time to now; 0 for an empty one."""
-    moment = parse_time(earlier)
-    return (now.astimezone(UTC) - moment).total_seconds() if moment else 0.0
 
 
 def is_finalized(status: Mapping[str, Any]) -> bool:

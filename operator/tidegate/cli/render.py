@@ -111,9 +111,10 @@ def changes(old: Snapshot | None, new: Snapshot, now: datetime) -> list[str]:
     found += [f"task {name} is gone" for name in before if name not in names]
     known = {(c[0], c[1], c[2]) for c in old.conditions} if old else set()
     for type_, status, reason, message in new.conditions:
-        if (type_, status, reason) not in known and type_ not in ("Reconciling", "Succeeded"):
+        news = (type_, status, reason) not in known and reason != "Progressing"
+        if news and type_ not in ("Reconciling", "Succeeded", "Finalized"):
             found.append(f"build {new.name}: {type_}={status} {reason}: {message}".rstrip(": "))
-    if old is not None and old.iteration != new.iteration:
+    if old is not None and old.iteration != new.iteration and new.iteration > 1:
         found.append(f"build {new.name}: plan {new.iteration} applied")
     return [f"{stamp} {line}" for line in found]
 
@@ -126,7 +127,8 @@ def _task_changes(old: TaskLine | None, new: TaskLine) -> list[str]:
             f", tokens {amount(new.tokens_in)} in, {amount(new.tokens_out)} out" if new.ended and new.tokens_in else ""
         )
         took = f" after {new.elapsed}" if new.ended and new.elapsed else ""
-        why = f": {new.why}" if new.why and new.state != "Pending" else ""
+        waits = new.state == "Pending" and not new.attempt  # for others, which says little
+        why = f": {new.why}" if new.why and not waits else ""
         found.append(f"task {new.name} {new.state}{attempt}{took}{tokens}{why}")
     if new.merge and (old is None or old.merge.split(" #")[0] != new.merge.split(" #")[0]):
         found.append(f"task {new.name} {new.merge}")

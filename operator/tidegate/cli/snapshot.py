@@ -129,7 +129,7 @@ def _condition(status: Object, type_: str) -> Object:
 
 
 def _why(state: str, status: Object) -> str:
-    if state in ("Running", "Complete"):
+    if state in ("Assigned", "Running", "Complete"):
         return ""
     stalled = _condition(status, "Stalled")
     found = stalled if stalled.get("status") == "True" else _condition(status, "Succeeded")
