@@ -99,7 +99,9 @@ def test_a_build_passes_with_the_charts_rights(release: Release) -> None:
 
     assert wait_until(verdict, 240, "the verdict", every=1)["reason"] == "Passed"
     assert release.get("first")["status"]["merges"]["merged"] == 1
-    assert "orbidden" not in logs(release)
+    seen = logs(release)
+    assert "orbidden" not in seen
+    assert "the API server warns" not in seen, "unknown fields are pruned, and warned of"
 
 
 def test_the_standby_is_ready_and_there_is_one_leader(release: Release) -> None:

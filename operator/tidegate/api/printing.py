@@ -55,9 +55,8 @@ KINDS: tuple[KindInfo, ...] = (
         (
             SUCCEEDED,
             REASON,
-            Column("Tasks", ".status.tasks.total", "integer", "All tasks"),
+            Column("Tasks", ".status.tasksSummary", description="Tasks that ended well, and all"),
             Column("Active", ".status.tasks.active", "integer", "Tasks with an attempt that has not ended"),
-            Column("Complete", ".status.tasks.complete", "integer", "Tasks that ended well"),
             Column("Merged", ".status.merges.merged", "integer", "Changes in the target branch"),
             Column("Unmerged", ".status.unmergedTotal", "integer", "Changes that are not in the target branch"),
             AGE,

@@ -6,6 +6,7 @@ The generated models cost more CPU than the requests themselves, so the hot path
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import ssl
@@ -30,6 +31,8 @@ from tidegate.errors import (
     TooManyRequests,
     Unavailable,
 )
+
+log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 30.0
 ATTEMPTS = 5
@@ -202,6 +205,8 @@ class KubeSession:
             ) as response:
                 code = str(response.status)
                 raw = await response.read()
+                for warning in response.headers.getall("Warning", ()):
+                    log.warning("the API server warns", extra={"verb": verb, "kind": kind, "warning": warning[:500]})
                 if response.status >= 300:
                     raise error_of(response.status, raw, response.headers.get("Retry-After"))
         except aiohttp.ClientConnectorError as error:

@@ -324,6 +324,7 @@ class BuildRequestStatus(Status):
     """What became of the request so far. Written by the operator alone."""
 
     tasks: TaskCounts = Field(default=TaskCounts(), description="Tasks by state.")
+    tasks_summary: str = Field(default="", max_length=32, description="Complete and all tasks, for people: 3/7.")
     merges: MergeCounts = Field(default=MergeCounts(), description="Changes by what became of them.")
     slots: Annotated[
         list[Annotated[str, Field(max_length=63)]], Field(max_length=1000, json_schema_extra=ATOMIC_LIST)

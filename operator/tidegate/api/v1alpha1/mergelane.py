@@ -92,7 +92,7 @@ class MergeLaneStatus(Status):
     lane_id: str | None = Field(default=None, max_length=64, description="Name of the lane in its refs.")
     window: int | None = Field(default=None, ge=0, description="Candidates that may be gated at once now.")
     probed_credentials: str | None = Field(
-        default=None, max_length=253, description="The Secret's name and resourceVersion that the probe passed with."
+        default=None, max_length=320, description="The Secret's name and resourceVersion that the probe passed with."
     )
     landed_commit: StatusCommit | None = Field(default=None, description="The newest commit that the lane landed.")
     candidate: StatusCommit | None = Field(default=None, description="The candidate that gates run on.")
