@@ -58,6 +58,7 @@ PATH_TMP = "/tmp"  # noqa: S108 - a mount point inside the Pod
 PATH_GIT_CREDENTIALS = "/var/run/secrets/tidegate/git"
 PATH_TOKEN = "/var/run/secrets/tidegate/gateway/token"  # noqa: S105 - a path
 FILE_ENTRY = f"{PATH_TOOLS}/entry"
+FILE_READY = f"{PATH_TOOLS}/ready"  # made by `publisher` once a SIGTERM can't be lost; the entry script waits for it
 FILE_PROMPT = f"{PATH_INPUT}/prompt"
 FILE_HANDOFF = f"{PATH_OUTPUT}/handoff.json"
 FILE_EXIT = f"{PATH_OUTPUT}/exit"

@@ -14,7 +14,7 @@ from tests.support.attempt import UID, Bench, commit_files, seed
 from tests.support.git_http import TOKEN, GitServer, git_server
 from tidegate import names
 from tidegate.api.wire import PublisherReport
-from tidegate.runner.publisher import StopSignal
+from tidegate.runner.stop import StopSignal
 
 FILES: dict[str, str | bytes] = {
     "README.md": "Mathkit\n",

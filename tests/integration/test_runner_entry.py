@@ -41,14 +41,16 @@ class Agent:
         self.path = os.environ["PATH"]
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, given: AgentInput) -> None:
+    def start(self, given: AgentInput, ready: str = "") -> None:
         (self.root / "tools/entry").write_text(entry_script())
         text, mode = prompt_file(given)
         (self.root / "input/prompt").write_text(text)
         (self.root / "input/prompt").chmod(mode)
         (self.root / "token").write_text("the-token")
         paths = {name: str(self.root / name) for name in ("workspace", "output", "token")}
-        (self.root / "tools/settings").write_text(settings(given, prompt=str(self.root / "input/prompt"), **paths))
+        (self.root / "tools/settings").write_text(
+            settings(given, prompt=str(self.root / "input/prompt"), ready=ready, **paths)
+        )
         self.process = subprocess.Popen(
             [shutil.which("unshare") or "", "--user", "--map-root-user", "--pid", "--fork",
              "--mount-proc", "--kill-child=SIGKILL",
@@ -133,7 +135,7 @@ def test_ends_the_engine_at_its_timeout(agent: Agent) -> None:
 
 
 def test_sigterm_reaches_the_engine_which_may_tidy_up(agent: Agent) -> None:
-    agent.script("trap 'echo tidy > tidied; exit 0' TERM; touch begun; while :; do sleep 0.1; done")
+    agent.script("trap 'echo tidy > tidied; exit 0' TERM; touch begun; while :; do sleep 0.1; done", stop_seconds=15)
     agent.wait_for("begun")
     agent.terminate()
     code, _ = agent.end()
@@ -198,6 +200,24 @@ def test_an_engine_may_not_stop_pid_1(agent: Agent) -> None:
     agent.script("kill -STOP 1; kill -KILL 1; echo alive; exit 5")
     code, out = agent.end()
     assert (code, out) == (5, "alive\n")
+
+
+def test_the_engine_waits_for_the_publisher(agent: Agent) -> None:
+    ready = agent.root / "ready"
+    agent.start(replace(GIVEN, engine="Script", prompt="touch begun"), ready=str(ready))
+    time.sleep(0.7)
+    assert not (agent.root / "workspace/begun").exists()
+    ready.touch()
+    assert agent.end()[0] == 0
+    assert (agent.root / "workspace/begun").exists()
+
+
+def test_a_stop_while_it_waits_ends_it(agent: Agent) -> None:
+    agent.start(replace(GIVEN, engine="Script", prompt="touch begun"), ready=str(agent.root / "ready"))
+    time.sleep(0.5)
+    agent.terminate()
+    assert agent.end()[0] == 143
+    assert not (agent.root / "workspace/begun").exists()
 
 
 def test_an_image_with_sh_sleep_and_cat_alone_will_do(agent: Agent) -> None:

@@ -15,7 +15,8 @@ from tests.support.git_http import TOKEN, USER, GitServer
 from tidegate import names
 from tidegate.api.wire import AgentInput, PublisherReport, WorkspaceReport
 from tidegate.runner.places import Places
-from tidegate.runner.publisher import StopSignal, run
+from tidegate.runner.publisher import run
+from tidegate.runner.stop import StopSignal
 from tidegate.runner.workspace import prepare
 
 UID = "7d3f0c52-0000-4000-8000-000000000001"

@@ -2,94 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+from types import FrameType
 
-from tidegate.api import reasons
-from tidegate.api.wire import AgentInput, GateInput, PublisherReport, WireError
-from tidegate.runner.places import ENV_INPUT, ENV_POD_UID, Places, write_termination_message
-from tidegate.runner.report import shortened
-from tidegate.runner.text import clean
-
-log = logging.getLogger("tidegate.runner")
+from tidegate.runner.stop import StopSignal
 
 
-def _environment(name: str) -> str:
-    value = os.environ.get(name, "")
-    if not value:
-        raise SystemExit(f"{name} is not set: the Pod's builder sets it")
-    return value
-
-
-def workspace() -> int:
-    """Run the init container of an agent Pod."""
-    from tidegate.runner.workspace import prepare
-
-    places = Places()
-    places.use_private_temporary_directory()
-    report = prepare(AgentInput.loads(_environment(ENV_INPUT)), places, _environment(ENV_POD_UID))
-    write_termination_message(places.termination_log, report.dumps())
-    return 1 if report.error else 0
-
-
-def publisher() -> int:
-    """Run the sidecar of an agent Pod."""
-    from tidegate.runner.publisher import StopSignal, run
-
-    stop = StopSignal()
-    stop.install()
-    places = Places()
-    places.listening.touch()
-    places.use_private_temporary_directory()
-    given = AgentInput.loads(_environment(ENV_INPUT))
-    try:
-        report = run(given, places, _environment(ENV_POD_UID), stop)
-    except Exception as error:  # the last word must reach the operator, whatever went wrong
-        log.exception("publishing failed")
-        report = PublisherReport(error=reasons.PUBLISHER_FAILED, message=clean(f"{type(error).__name__}: {error}", 800))
-    write_termination_message(places.termination_log, shortened(report).dumps())
-    return 1 if report.error else 0
-
-
-def checkout() -> int:
-    """Run the init container of a gate Pod."""
-    from tidegate.runner.checkout import check_out
-
-    places = Places()
-    report = check_out(GateInput.loads(_environment(ENV_INPUT)), places)
-    write_termination_message(places.termination_log, report.dumps())
-    return 1 if report.error else 0
-
-
-def planner() -> int:
-    """Run the Planner engine, in the agent's container."""
-    from tidegate.runner.planner import main
-
-    return main()
-
-
-ROLES: Mapping[str, Callable[[], int]] = {
-    "workspace": workspace,
-    "publisher": publisher,
-    "checkout": checkout,
-    "planner": planner,
-}
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def main(arguments: list[str]) -> int:
-    """Run the role named by the only argument; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    if len(arguments) != 1 or arguments[0] not in ROLES:
-        print(f"usage: python -m tidegate.runner {'|'.join(ROLES)}", file=sys.stderr)
-        return 2
-    try:
-        return ROLES[arguments[0]]()
-    except WireError as error:
-        print(f"{ENV_INPUT}: {error}", file=sys.stderr)
-        return 2
+    """Listen to signals before the imports, which take long enough to lose one; then do the role's work."""
+    stop = StopSignal()
+    if arguments == ["publisher"]:
+        stop.install()
+    else:
+        signal.signal(signal.SIGTERM, _end)
+    from tidegate.runner.roles import run_role
+
+    return run_role(arguments, stop)
 
 
 if __name__ == "__main__":

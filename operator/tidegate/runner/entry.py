@@ -46,8 +46,9 @@ def settings(
     output: str = names.PATH_OUTPUT,
     token: str = names.PATH_TOKEN,
     prompt: str = names.FILE_PROMPT,
+    ready: str = "",
 ) -> str:
-    """The settings file that the entry script reads."""
+    """The settings file that the entry script reads. It waits for the file `ready` where one is named."""
     if given.engine == "Script":
         words = [prompt] if given.prompt.startswith("#!") else ["sh", prompt]
     elif given.engine == "Planner" and not given.command:
@@ -58,6 +59,7 @@ def settings(
         "workspace": workspace,
         "output": output,
         "token": token,
+        "ready": ready,
         "timeout": str(given.timeout_seconds),
         "kill_after": str(max(1, given.stop_seconds - 1)),
     }

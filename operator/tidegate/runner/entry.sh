@@ -23,27 +23,28 @@ if [ -r "$tidegate_token" ]; then
     export OPENAI_API_KEY
 fi
 
-# As PID 1 a signal goes to every process of the container, also to those that left the session.
+# As PID 1 a signal goes to every process of the container, also to those that left the session. `kill -NAME -1` is the
+# one spelling that dash, bash and busybox share.
 signal_all() {
     if [ "$$" -eq 1 ]; then
-        kill -s "$1" -- -1 2>/dev/null
+        kill "-$1" -1 2>/dev/null
         return
     fi
-    kill -s "$1" -- "${tidegate_session:+-}$tidegate_engine" 2>/dev/null
+    kill "-$1" "${tidegate_session:+-}$tidegate_engine" 2>/dev/null
     if [ "$1" = KILL ]; then
         # shellcheck disable=SC2086
-        kill -s KILL $tidegate_loggers $tidegate_timer 2>/dev/null
+        kill -KILL $tidegate_loggers $tidegate_timer 2>/dev/null
     fi
 }
 
 anything_left() {
     if [ "$$" -eq 1 ]; then
-        kill -s 0 -- -1 2>/dev/null
+        kill -0 -1 2>/dev/null
         return
     fi
-    kill -s 0 -- "${tidegate_session:+-}$tidegate_engine" 2>/dev/null && return
+    kill -0 "${tidegate_session:+-}$tidegate_engine" 2>/dev/null && return
     for tidegate_logger in $tidegate_loggers; do
-        kill -s 0 "$tidegate_logger" 2>/dev/null && return
+        kill -0 "$tidegate_logger" 2>/dev/null && return
     done
     return 1
 }
@@ -63,7 +64,7 @@ nap() {
 }
 
 end_everything() {
-    [ -n "$tidegate_timer" ] && kill -s TERM "$tidegate_timer" 2>/dev/null
+    [ -n "$tidegate_timer" ] && kill -TERM "$tidegate_timer" 2>/dev/null
     signal_all TERM
     signal_all CONT
     read_clock
@@ -100,15 +101,9 @@ start_log() {
     tidegate_pipe=$tidegate_output/.pipe
     rm -f "$tidegate_pipe" "$tidegate_pipe.end"
     mkfifo "$tidegate_pipe" "$tidegate_pipe.end" || return
-    (
-        trap '' TERM INT HUP USR1
-        keep_end <"$tidegate_pipe.end"
-    ) &
+    keep_end <"$tidegate_pipe.end" &
     tidegate_loggers=$!
-    (
-        trap '' TERM INT HUP USR1
-        exec tee "$tidegate_pipe.end" <"$tidegate_pipe"
-    ) &
+    tee "$tidegate_pipe.end" <"$tidegate_pipe" &
     tidegate_loggers="$tidegate_loggers $!"
     tidegate_log=$tidegate_pipe
 }
@@ -123,9 +118,32 @@ start_engine() {
     tidegate_engine=$!
     (
         sleep "$tidegate_timeout"
-        kill -s USR1 "$$"
+        kill -USR1 "$$"
     ) >/dev/null 2>&1 &
     tidegate_timer=$!
+}
+
+# Until the publisher can take a SIGTERM: an engine that ended before would leave its work behind.
+wait_for_publisher() {
+    [ -n "$tidegate_ready" ] || return 0
+    read_clock
+    tidegate_deadline=$((tidegate_now + 120))
+    while [ ! -e "$tidegate_ready" ]; do
+        [ "$tidegate_why" = exited ] || finish 143
+        if [ "$tidegate_now" -ge "$tidegate_deadline" ]; then
+            echo "the publisher never came up: see its container's log" >&2
+            finish 70
+        fi
+        nap
+        read_clock
+    done
+}
+
+finish() {
+    record "$1"
+    # shellcheck disable=SC2086
+    [ "$$" -eq 1 ] || [ -z "$tidegate_loggers" ] || kill -KILL $tidegate_loggers 2>/dev/null
+    exit "$1"
 }
 
 record() {
@@ -135,21 +153,21 @@ record() {
     fi
 }
 
+trap '' TERM USR1 HUP INT # inherited by what keeps the log: it ends when nobody writes any more
+start_log
 trap 'tidegate_why=stopped' TERM
 trap 'tidegate_why=timeout' USR1
-trap '' HUP INT
-start_log
+wait_for_publisher
 start_engine
 while :; do
     wait "$tidegate_engine"
     tidegate_code=$?
     [ "$tidegate_why" = exited ] || break
-    kill -s 0 "$tidegate_engine" 2>/dev/null || break
+    kill -0 "$tidegate_engine" 2>/dev/null || break
 done
 case $tidegate_why in
 timeout) tidegate_code=124 ;;
 stopped) tidegate_code=143 ;;
 esac
 end_everything
-record "$tidegate_code"
-exit "$tidegate_code"
+finish "$tidegate_code"

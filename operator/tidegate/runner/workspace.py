@@ -56,6 +56,8 @@ def _lay_tools(given: AgentInput, places: Places) -> None:
     _write(prompt, text, mode)
     _write(places.tools / "entry", entry_script(), 0o555)
     paths = {"workspace": places.workspace, "output": places.output, "token": places.token, "prompt": prompt}
+    (places.tools / "ready").unlink(missing_ok=True)
+    paths["ready"] = places.tools / "ready"
     _write(places.tools / "settings", settings(given, **{name: str(path) for name, path in paths.items()}), 0o444)
 
 

@@ -62,6 +62,7 @@ def workspace_mounts(*, secret: bool) -> list[Object]:
 def publisher_mounts(*, secret: bool, gateway: bool) -> list[Object]:
     """For the sidecar: the agent's work is read-only data."""
     made = [
+        _mount("tools", names.PATH_TOOLS),
         _mount("workspace", names.PATH_WORKSPACE, read_only=True),
         _mount("output", names.PATH_OUTPUT, read_only=True),
         _mount("state", names.PATH_STATE),
