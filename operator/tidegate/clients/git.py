@@ -12,7 +12,6 @@ import functools
 import os
 import resource
 import shlex
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -135,10 +134,12 @@ class Result:
 class _Command(GitPython):
     """GitPython's command, given its environment whole instead of the parent's with additions."""
 
-    def spawn(self, command: Sequence[str], env: Mapping[str, str], stdin: int) -> GitPython.AutoInterrupt:
+    def spawn(
+        self, command: Sequence[str], env: Mapping[str, str], stdin: int, fds: Sequence[int]
+    ) -> GitPython.AutoInterrupt:
         process = subprocess.Popen(
             list(command), env=dict(env), cwd=self.working_dir, stdin=stdin, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, start_new_session=True,
+            stderr=subprocess.PIPE, start_new_session=True, pass_fds=tuple(fds),
         )  # fmt: skip
         return self.AutoInterrupt(process, list(command))
 
@@ -233,9 +234,9 @@ class Git:
 
         Raises GitTimeoutError when `timeout` seconds pass, GitError for any other exit code.
         """
-        with self._secrets(remote) as (config, extra):
-            command = self._command(args, config)
-            owner = self._spawn(command, {**extra, **(env or {})}, input is not None)
+        with self._secrets(remote) as secrets:
+            command = self._command(args, secrets.config)
+            owner = self._spawn(command, {**secrets.env, **(env or {})}, input is not None, secrets.fds)
             process = cast("subprocess.Popen[bytes]", owner.proc)
             limit = self.timeout if timeout is None else timeout
             try:
@@ -270,47 +271,65 @@ class Git:
         flags = [word for setting in (*_CONFIG, *self.config, *config) for word in ("-c", setting)]
         return [GitPython.GIT_PYTHON_GIT_EXECUTABLE or "git", *flags, *args]
 
-    def _spawn(self, command: Sequence[str], extra: Mapping[str, str], with_input: bool) -> GitPython.AutoInterrupt:
+    def _spawn(
+        self, command: Sequence[str], extra: Mapping[str, str], with_input: bool, fds: Sequence[int] = ()
+    ) -> GitPython.AutoInterrupt:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         env = {**inherited, **_ENVIRONMENT, "GIT_ALLOW_PROTOCOL": self.protocols, **extra}
         stdin = subprocess.PIPE if with_input else subprocess.DEVNULL
-        owner = _Command(self.directory).spawn(command, env, stdin)
+        owner = _Command(self.directory).spawn(command, env, stdin, fds)
         if self.limits is not None:
             _bound(cast("subprocess.Popen[bytes]", owner.proc).pid, self.limits)
         return owner
 
     @contextlib.contextmanager
-    def _secrets(self, remote: bool) -> Iterator[tuple[list[str], dict[str, str]]]:
+    def _secrets(self, remote: bool) -> Iterator[_Secrets]:
         if not remote or self.credentials is None:
-            yield [], {}
-            return
-        private = Path(tempfile.mkdtemp(prefix="tidegate-git-"))  # 0700
-        try:
-            yield _hand_over(self.credentials, self.url, private)
-        finally:
-            shutil.rmtree(private, ignore_errors=True)
+            yield _Secrets()
+        elif self.credentials.ssh_key:
+            with tempfile.TemporaryDirectory(prefix="tidegate-ssh-") as private:  # 0700
+                yield _ssh(self.credentials, Path(private))
+        else:
+            fd = os.memfd_create("tidegate-git")
+            try:
+                yield _basic(self.credentials, self.url, fd)
+            finally:
+                os.close(fd)
 
 
-def _hand_over(credentials: Credentials, url: str, private: Path) -> tuple[list[str], dict[str, str]]:
-    """Write the credentials into `private` and say how git finds them: configuration and environment."""
+@dataclass(frozen=True, slots=True)
+class _Secrets:
+    """How one git process finds its credentials: configuration, environment, inherited files."""
+
+    config: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    fds: tuple[int, ...] = ()
+
+
+def _basic(credentials: Credentials, url: str, fd: int) -> _Secrets:
+    """User name and password in a file without a name: nothing is left behind when this process is killed."""
+    if any("\n" in word or "\0" in word for word in (credentials.username, credentials.password)):
+        raise ValueError("user name and password of a git Secret can't hold a line end: write it again without one")
+    os.write(fd, f"username={credentials.username}\npassword={credentials.password}\n".encode())
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    helper = f'!f() {{ test "$1" = get && cat /proc/self/fd/{fd}; }}; f'  # opened anew, so read from its start
+    return _Secrets((f"credential.{origin}.helper={helper}",), fds=(fd,))
+
+
+def _ssh(credentials: Credentials, private: Path) -> _Secrets:
+    """A key in files, since ssh closes what it inherits. Only hosts named in `known_hosts` are talked to."""
 
     def write(name: str, text: str) -> str:
         path = private / name
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
+            file.write(text.rstrip("\n") + "\n")
         return shlex.quote(str(path))
 
-    if credentials.ssh_key:
-        key = write("key", credentials.ssh_key.rstrip("\n") + "\n")
-        hosts = write("known_hosts", credentials.known_hosts.rstrip("\n") + "\n")
-        options = f"-F /dev/null -i {key} -o IdentitiesOnly=yes -o BatchMode=yes -o UserKnownHostsFile={hosts}"
-        return [], {"GIT_SSH_COMMAND": f"ssh {options} -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes"}
-    if any("\n" in word or "\0" in word for word in (credentials.username, credentials.password)):
-        raise ValueError("user name and password of a git Secret can't hold a line end: write it again without one")
-    answer = write("basic", f"username={credentials.username}\npassword={credentials.password}\n")
-    parts = urlsplit(url)
-    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    return [f'credential.{origin}.helper=!f() {{ test "$1" = get && cat {answer}; }}; f'], {}
+    key, hosts = write("key", credentials.ssh_key), write("known_hosts", credentials.known_hosts)
+    options = f"-F /dev/null -i {key} -o IdentitiesOnly=yes -o BatchMode=yes -o UserKnownHostsFile={hosts}"
+    command = f"ssh {options} -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes"
+    return _Secrets(env={"GIT_SSH_COMMAND": command})
 
 
 def _bound(pid: int, limits: Limits) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -100,7 +101,10 @@ def test_protocols_that_are_not_allowed_are_refused(bare: Git) -> None:
         ls_remote(f"file://{bare.directory}", None, protocols="https:ssh")
 
 
-def test_the_token_reaches_the_server_and_no_command_line(tmp_path: Path) -> None:
+def test_the_token_reaches_the_server_and_no_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(private))
     with git_server(tmp_path) as server:
         path = server.new("repo")
         commit = commit_file(Git(path), "refs/heads/main", "plan.json", "{}")
@@ -108,15 +112,15 @@ def test_the_token_reaches_the_server_and_no_command_line(tmp_path: Path) -> Non
         assert ls_remote(server.url("repo"), good, "refs/heads/*", protocols="http") == {"refs/heads/main": commit}
         assert read_blob(server.url("repo"), good, "refs/heads/main", "plan.json", protocols="http") == b"{}"
         git = Git(path, server.url("repo"), good, "http")
-        with git._secrets(True) as (config, env):
-            words = [*git._command(("fetch",), config), *env.values()]
+        with git._secrets(True) as secrets:
+            words = [*git._command(("fetch",), secrets.config), *secrets.env.values()]
             assert not [word for word in words if TOKEN in word]
         with pytest.raises(GitError, match=r"Authentication failed|could not read"):
             ls_remote(server.url("repo"), Credentials(USER, "wrong"), protocols="http")
         with pytest.raises(GitError):
             ls_remote(server.url("repo"), None, protocols="http")
     assert TOKEN not in repr(good)
-    assert not list(Path("/tmp").glob("tidegate-git-*/basic"))
+    assert not list(private.iterdir())
 
 
 def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
@@ -150,9 +154,9 @@ def test_a_stream_answers_and_is_ended(bare: Git) -> None:
 
 def test_ssh_is_strict_about_hosts(bare: Git) -> None:
     git = Git(bare.directory, "ssh://git@example.org/x", Credentials(ssh_key="KEY"))
-    with git._secrets(True) as (_, env):
-        assert "StrictHostKeyChecking=yes" in env["GIT_SSH_COMMAND"]
-        assert "KEY" not in env["GIT_SSH_COMMAND"]
+    with git._secrets(True) as secrets:
+        assert "StrictHostKeyChecking=yes" in secrets.env["GIT_SSH_COMMAND"]
+        assert "KEY" not in secrets.env["GIT_SSH_COMMAND"]
 
 
 async def test_threads_bring_back_results_and_errors(bare: Git) -> None:

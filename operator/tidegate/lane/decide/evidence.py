@@ -29,11 +29,11 @@ class Finding:
 def weigh(runs: Iterable[Run], *, infra_limit: int, void_before: float = 0.0) -> Finding:
     """Two failures fail, one pass passes; a run that the cluster ended counts for nothing but its own limit.
 
-    Failures that ended before `void_before` are not held against the subject: the base was red then.
+    Failures that ended at or before `void_before` are not held against the subject: the base was red then.
     """
     known = sorted(runs, key=lambda run: run.number)
     following = known[-1].number + 1 if known else 1
-    failures = [run for run in known if run.verdict == FAILED and run.ended >= void_before]
+    failures = [run for run in known if run.verdict == FAILED and (not void_before or run.ended > void_before)]
     passed = next((run for run in known if run.verdict == PASSED), None)
     if passed is not None:
         return Finding(PASSED, flaked=any(run.verdict == FAILED for run in known), decisive=passed.name)

@@ -1,0 +1,404 @@
+"""The planner, on hand-made snapshots: order, ladder, evidence, blame, conflicts, budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from tidegate.api import reasons
+from tidegate.lane.decide.evidence import RUNNING, SUSPECT, weigh
+from tidegate.lane.decide.model import (
+    FAILED,
+    INFRA,
+    PASSED,
+    Conflict,
+    Formed,
+    Gate,
+    Job,
+    Nothing,
+    Outcome,
+    Plan,
+    Run,
+    Snapshot,
+)
+from tidegate.lane.decide.order import AGEING_SECONDS, ordered
+from tidegate.lane.decide.plan import plan
+
+TESTS = Gate("tests", "k-tests")
+LINT = Gate("lint", "k-lint", tree_only=True)
+
+
+@dataclass
+class World:
+    """A lane whose commits are names: job `a` on head `H` gives `H+a`."""
+
+    jobs: list[Job] = field(default_factory=list)
+    head: str = "H"
+    window: int = 1
+    slots: int = 8
+    busy: int = 0
+    now: float = 1000.0
+    conflicts: set[tuple[str, str]] = field(default_factory=set)  # (job on the branch or ahead, job)
+    nothing: dict[tuple[str, str], Nothing] = field(default_factory=dict)
+    runs: dict[tuple[str, str], list[Run]] = field(default_factory=dict)
+    every_commit: bool = False
+    more: dict[str, object] = field(default_factory=dict)
+
+    def job(self, name: str, **fields: object) -> Job:
+        values = {"source": f"src-{name}", "gates": (TESTS,), "queued": float(len(self.jobs)), **fields}
+        made = Job(uid=name, name=name, **values)  # type: ignore[arg-type]
+        self.jobs.append(made)
+        return made
+
+    def link(self, parent: str, uid: str) -> Outcome:
+        if (parent, uid) in self.nothing:
+            return self.nothing[parent, uid]
+        if any((member, uid) in self.conflicts for member in parent.split("+")):
+            return Conflict(parent, (f"{uid}.txt",))
+        return Formed(f"{parent}+{uid}", f"tree:{parent}+{uid}", parent, "Rebase")
+
+    def run(self, subject: str, verdict: str, gate: Gate = TESTS) -> None:
+        group = self.runs.setdefault((gate.key, subject), [])
+        group.append(Run(f"{gate.name}:{subject}:{len(group) + 1}", len(group) + 1, verdict, self.now))
+
+    def snapshot(self) -> Snapshot:
+        links = {}
+        parents = [self.head]
+        for _ in range(5):
+            for parent in parents:
+                for job in self.jobs:
+                    links[parent, job.uid] = self.link(parent, job.uid)
+            parents = [out.commit for out in links.values() if isinstance(out, Formed) and out.commit not in parents][
+                :400
+            ]
+        snapshot = Snapshot(
+            head=self.head, head_tree=f"tree:{self.head}", jobs=tuple(self.jobs), links=links,
+            runs={key: tuple(runs) for key, runs in self.runs.items()}, now=self.now, slots=self.slots, busy=self.busy,
+            window=self.window, every_commit=self.every_commit,
+        )  # fmt: skip
+        return replace(snapshot, **self.more)  # type: ignore[arg-type]
+
+    def plan(self) -> Plan:
+        snapshot = self.snapshot()
+        made = plan(snapshot)
+        assert plan(snapshot) == made
+        return made
+
+    def started(self) -> list[str]:
+        return [start.commit for start in self.plan().start]
+
+    def landed(self) -> list[str]:
+        return [rung.job.uid for rung in self.plan().land]
+
+    def ended(self) -> dict[str, str]:
+        return {ending.uid: ending.reason for ending in self.plan().endings}
+
+    def place(self, uid: str) -> tuple[str, tuple[str, ...]]:
+        found = next(place for place in self.plan().places if place.uid == uid)
+        return found.reason, found.waiting_on
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_an_empty_lane_has_nothing_to_do(world: World) -> None:
+    assert world.plan() == Plan()
+
+
+def test_the_first_job_is_gated_and_lands_when_it_passed(world: World) -> None:
+    world.job("a")
+    world.job("b")
+    assert world.started() == ["H+a"]
+    world.run("H+a", "")
+    assert world.started() == []
+    assert world.landed() == []
+    world.runs.clear()
+    world.run("H+a", PASSED)
+    assert world.landed() == ["a"]
+
+
+def test_what_is_not_formed_yet_is_asked_for_first(world: World) -> None:
+    world.job("a")
+    assert plan(replace(world.snapshot(), links={})).form == (("H", "a"),)
+
+
+def test_all_gates_of_all_jobs_in_a_candidate_are_required(world: World) -> None:
+    world.window = 2
+    world.job("a", gates=(TESTS, LINT))
+    world.job("b")
+    world.run("H+a+b", PASSED)
+    world.run("H+a", PASSED)
+    assert world.landed() == []  # lint of `a` is missing everywhere
+    world.run("tree:H+a+b", PASSED, LINT)
+    assert world.landed() == ["a", "b"]
+
+
+def test_evidence_of_gates_on_files_holds_for_the_tree(world: World) -> None:
+    world.job("a", gates=(LINT,))
+    world.run("tree:H+a", PASSED, LINT)
+    assert world.landed() == ["a"]
+
+
+def test_priority_then_age_and_ageing_bounds_overtaking(world: World) -> None:
+    world.job("old", priority=5, queued=0)
+    world.job("urgent", priority=1, queued=10)
+    world.job("late", priority=1, queued=4 * AGEING_SECONDS + 1)
+    assert [job.uid for job in ordered(world.jobs)] == ["urgent", "old", "late"]
+
+
+def test_a_job_that_others_wait_for_is_as_urgent_as_they(world: World) -> None:
+    world.job("base", priority=9)
+    world.job("middle", priority=5)
+    world.job("top", priority=1, waits_on=("base",))
+    assert [job.uid for job in ordered(world.jobs)] == ["base", "top", "middle"]
+    assert world.place("top") == (reasons.HELD, ("base",))
+
+
+def test_newcomers_do_not_throw_away_work_under_way(world: World) -> None:
+    world.job("a", priority=5)
+    world.run("H+a", "")
+    world.job("urgent", priority=1)
+    assert world.plan().cancel == ()
+    assert [rung.job.uid for rung in world.plan().ladder] == ["a"]
+
+
+def test_a_ladder_gates_ahead_and_lands_the_deepest_that_passed(world: World) -> None:
+    world.window = 3
+    for name in "abcd":
+        world.job(name)
+    assert world.started() == ["H+a", "H+a+b", "H+a+b+c"]
+    for commit in ("H+a", "H+a+b", "H+a+b+c"):
+        world.run(commit, "")
+    world.runs.pop((TESTS.key, "H+a+b"))
+    world.run("H+a+b", PASSED)
+    assert world.landed() == ["a", "b"]
+    world.every_commit = True
+    assert world.landed() == []
+
+
+def test_what_landed_below_keeps_what_stands_above(world: World) -> None:
+    world.window = 3
+    for name in "abc":
+        world.job(name)
+    world.run("H+a+b+c", "")
+    world.head = "H+a"
+    world.jobs.pop(0)
+    plan_after = world.plan()
+    assert [rung.link.commit for rung in plan_after.ladder] == ["H+a+b", "H+a+b+c"]
+    assert plan_after.cancel == ()
+
+
+def test_a_failed_gate_runs_again_alone_and_blocks_those_above_meanwhile(world: World) -> None:
+    world.window = 3
+    for name in "abc":
+        world.job(name)
+    world.run("H+a", FAILED)
+    world.run("H+a+b", PASSED)
+    world.run("H+a+b+c", "")
+    made = world.plan()
+    assert [(start.commit, start.number) for start in made.start] == [("H+a", 2)]
+    assert made.land == ()
+    assert made.endings == ()
+    world.run("H+a", PASSED)
+    assert world.landed() == ["a", "b"]
+
+
+def test_twice_failed_on_the_head_is_ended_when_the_head_passes(world: World) -> None:
+    world.job("a")
+    world.job("b")
+    for _ in range(2):
+        world.run("H+a", FAILED)
+    made = world.plan()
+    assert made.endings == ()
+    assert [start.commit for start in made.start] == ["H", "H+b"]
+    world.run("H", PASSED)
+    assert world.ended() == {"a": reasons.GATES_FAILED}
+
+
+def test_failed_above_others_is_passed_over_and_tried_again_below(world: World) -> None:
+    world.window = 3
+    for name in "abc":
+        world.job(name)
+    world.run("H+a", "")
+    for _ in range(2):
+        world.run("H+a+b", FAILED)
+    world.run("H+a+b+c", "")
+    made = world.plan()
+    assert [rung.link.commit for rung in made.ladder] == ["H+a", "H+a+c"]
+    assert made.cancel == ("tests:H+a+b+c:1",)
+    assert made.endings == ()
+    assert world.place("b")[0] == reasons.WAITING
+    world.head, world.jobs[:1] = "H+a", []  # `a` landed as it was tested: now the failure counts
+    world.run("H+a", PASSED)
+    assert world.ended() == {"b": reasons.GATES_FAILED}
+
+
+def test_a_failure_behind_one_that_is_ended_does_not_count(world: World) -> None:
+    world.window = 2
+    world.job("a")
+    world.job("b")
+    for commit in ("H+a", "H+a+b"):
+        for _ in range(2):
+            world.run(commit, FAILED)
+    world.run("H", PASSED)
+    assert world.ended() == {"a": reasons.GATES_FAILED}
+    world.jobs.pop(0)
+    assert world.started() == ["H+b"]
+
+
+def test_a_red_head_ends_nobody_and_one_candidate_at_a_time_is_tried(world: World) -> None:
+    world.window = 4
+    for name in "abc":
+        world.job(name, fixer=name == "c")
+    for commit in ("H+a", "H"):
+        for _ in range(2):
+            world.run(commit, FAILED)
+    made = world.plan()
+    assert made.red == ("tests",)
+    assert made.never_passed == ("tests",)
+    assert made.endings == ()
+    assert [rung.link.commit for rung in made.ladder] == ["H+c"]  # Fixers first
+    world.run("H+c", PASSED)
+    assert world.landed() == ["c"]
+
+
+def test_a_red_head_is_run_again_and_its_recovery_voids_earlier_failures(world: World) -> None:
+    world.job("a")
+    for commit in ("H+a", "H"):
+        for _ in range(2):
+            world.run(commit, FAILED)
+    assert world.plan().again_after == 60.0
+    world.now += 61
+    assert world.started() == ["H"]
+    world.run("H", PASSED)
+    assert world.ended() == {}
+    assert [(start.commit, start.number) for start in world.plan().start] == [("H+a", 3)]
+
+
+def test_each_new_head_starts_afresh(world: World) -> None:
+    world.job("a")
+    for commit in ("H+a", "H"):
+        for _ in range(2):
+            world.run(commit, FAILED)
+    world.head = "I"
+    assert world.plan().red == ()
+    assert world.started() == ["I+a"]
+
+
+def test_infra_counts_for_nothing_and_then_sends_to_the_end(world: World) -> None:
+    world.job("a")
+    world.job("b")
+    for _ in range(2):
+        world.run("H+a", INFRA)
+    made = world.plan()
+    assert made.demote == ()
+    assert made.start == ()
+    assert made.again_after == 20.0
+    world.run("H+a", INFRA)
+    made = world.plan()
+    assert made.demote == ("a",)
+    assert [rung.job.uid for rung in made.ladder] == ["b"]
+    world.jobs[0] = replace(world.jobs[0], demotions=1, queued=99.0)
+    world.now += 60
+    assert world.plan().demote == ()
+
+
+def test_pods_never_exceed_the_slots_and_second_runs_come_first(world: World) -> None:
+    world.window, world.slots = 4, 3
+    for name in "abcd":
+        world.job(name)
+    world.run("H+a+b", FAILED)
+    assert world.started() == ["H+a+b", "H+a", "H+a+b+c"]
+    world.busy = 2
+    assert world.started() == ["H+a+b"]
+    world.busy = 5
+    assert world.started() == []
+
+
+def test_a_conflict_with_the_head_waits_for_another_head(world: World) -> None:
+    world.job("a")
+    world.job("b")
+    world.conflicts.add(("H", "a"))
+    assert world.ended() == {}
+    assert world.place("a")[0] == reasons.MERGE_CONFLICT
+    assert world.started() == ["H+b"]
+    world.jobs[0] = replace(world.jobs[0], conflict_heads=("F", "G"))
+    made = world.plan()
+    assert [(ending.uid, ending.reason, ending.files) for ending in made.endings] == [
+        ("a", reasons.MERGE_CONFLICT, ("a.txt",))
+    ]
+
+
+def test_the_same_head_counts_once(world: World) -> None:
+    world.job("a", conflict_heads=("G", "H"))
+    world.job("b")
+    world.conflicts.add(("H", "a"))
+    assert world.ended() == {}
+
+
+def test_a_conflict_ends_at_once_when_no_other_head_can_come(world: World) -> None:
+    world.job("a")
+    world.job("b")
+    world.conflicts |= {("H", "a"), ("H", "b")}
+    assert world.ended() == {"a": reasons.MERGE_CONFLICT, "b": reasons.MERGE_CONFLICT}
+
+
+def test_a_conflict_with_one_ahead_is_held_behind_it_by_name(world: World) -> None:
+    world.window = 4
+    for name in "abcd":
+        world.job(name)
+    world.conflicts.add(("b", "c"))
+    made = world.plan()
+    assert [rung.job.uid for rung in made.ladder] == ["a", "b", "d"]
+    assert world.place("c") == (reasons.HELD, ("b",))
+
+
+def test_nothing_left_to_land(world: World) -> None:
+    world.job("a")
+    world.job("b")
+    world.nothing = {("H", "a"): Nothing("H"), ("H", "b"): Nothing("H", contained=True)}
+    assert world.ended() == {"a": reasons.NOTHING_TO_LAND, "b": reasons.MERGED_ELSEWHERE}
+
+
+def test_the_same_commit_twice_waits_and_stacks_fall_with_their_base(world: World) -> None:
+    world.job("a", source="s")
+    world.job("twin", source="s")
+    world.job("top", broken_on="gone")
+    assert world.place("twin") == (reasons.HELD, ("a",))
+    assert world.ended() == {"top": reasons.STACKED_ON_UNMERGED}
+
+
+def test_a_frozen_lane_and_a_runaway_start_nothing(world: World) -> None:
+    world.job("a")
+    world.run("H+a", PASSED)
+    world.more = {"frozen": True}
+    assert (world.plan().land, world.plan().start) == ((), ())
+    world.more = {"fruitless": 50}
+    assert world.plan().runaway
+    assert world.plan().land == ()
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "state", "start"),
+    [
+        ([], RUNNING, 1),
+        ([""], RUNNING, 0),
+        ([PASSED], PASSED, 0),
+        ([FAILED], SUSPECT, 2),
+        ([FAILED, ""], SUSPECT, 0),
+        ([FAILED, FAILED], FAILED, 0),
+        ([FAILED, PASSED], PASSED, 0),
+        ([INFRA], RUNNING, 2),
+        ([INFRA, FAILED], SUSPECT, 3),
+        ([FAILED, INFRA, FAILED], FAILED, 0),
+        ([INFRA] * 3, INFRA, 0),
+    ],
+)
+def test_evidence(verdicts: list[str], state: str, start: int) -> None:
+    runs = [Run(str(n), n, verdict, 1.0) for n, verdict in enumerate(verdicts, 1)]
+    found = weigh(runs, infra_limit=3)
+    assert (found.state, found.start) == (state, start)
+    assert found.flaked == (verdicts == [FAILED, PASSED])
