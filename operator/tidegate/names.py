@@ -62,7 +62,6 @@ FILE_READY = f"{PATH_TOOLS}/ready"  # made by `publisher` once a SIGTERM can't b
 FILE_PROMPT = f"{PATH_INPUT}/prompt"
 FILE_HANDOFF = f"{PATH_OUTPUT}/handoff.json"
 FILE_EXIT = f"{PATH_OUTPUT}/exit"
-FILE_LISTENING = f"{PATH_STATE}/listening"  # made by `publisher` once it hears SIGTERM
 FILE_LOG = f"{PATH_OUTPUT}/log"
 
 MAX_NAME = 63

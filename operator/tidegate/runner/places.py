@@ -46,11 +46,6 @@ class Places:
         """What `workspace` hands to `publisher`."""
         return self.state / "claim.json"
 
-    @property
-    def listening(self) -> Path:
-        """Made by `publisher` once it hears SIGTERM: before that, as PID 1, it would miss the signal."""
-        return self.state / names.FILE_LISTENING.rsplit("/", 1)[1]
-
     def use_private_temporary_directory(self) -> None:
         """Put temporary files (credentials for git among them) where no agent can read them."""
         directory = self.state / "tmp"

@@ -40,7 +40,6 @@ def publisher(stop: StopSignal) -> int:
     from tidegate.runner.publisher import run
 
     places = Places()
-    places.listening.touch()
     places.use_private_temporary_directory()
     given = AgentInput.loads(_environment(ENV_INPUT))
     try:

@@ -20,8 +20,6 @@ USER = 1000  # all containers share it: the publisher reads what the agent wrote
 AUTHOR = ("Tidegate agent", "agent@tidegate.dev")
 DEFAULT_REQUESTS: Mapping[str, str] = {"cpu": "250m", "memory": "256Mi", "ephemeral-storage": "64Mi"}
 DEFAULT_LIMITS: Mapping[str, str] = {"cpu": "2", "memory": "2Gi", "ephemeral-storage": "4Gi"}
-# As PID 1 a process that hasn't set its handler yet doesn't hear SIGTERM: an agent may end before Python is up.
-AWAIT_LISTENING = f"n=0; until [ -e {names.FILE_LISTENING} ] || [ $n -ge 200 ]; do sleep 0.1; n=$((n+1)); done"
 OUR_RESOURCES: Object = {
     "requests": {"cpu": "20m", "memory": "64Mi", "ephemeral-storage": "64Mi"},
     "limits": {"cpu": "1", "memory": "512Mi", "ephemeral-storage": "2Gi"},
@@ -177,7 +175,6 @@ def _workspace(plan: PodPlan) -> Object:
 def _publisher(plan: PodPlan) -> Object:
     made = _ours(plan, names.CONTAINER_PUBLISHER)
     made["restartPolicy"] = "Always"  # a native sidecar: it ends after the agent
-    made["lifecycle"] = {"preStop": {"exec": {"command": ["sh", "-c", AWAIT_LISTENING]}}}
     made["volumeMounts"] = volumes.publisher_mounts(secret=bool(plan.secret), gateway=bool(plan.platform.gateway_url))
     return made
 
