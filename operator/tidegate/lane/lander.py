@@ -14,7 +14,7 @@ from tidegate.lane.decide.model import Rung
 from tidegate.lane.jobs import Moment, Status
 from tidegate.lane.landing import Declined, Landed, LandResult, Moved, Unknown, land
 from tidegate.lane.ledger import Landing
-from tidegate.lane.observe import Seen, runs_on
+from tidegate.lane.observe import Seen, most_candidates, runs_on
 from tidegate.lane.state import LaneState
 from tidegate.runtime.context import Context, parse_time, rfc3339
 from tidegate.runtime.keys import Key
@@ -158,6 +158,7 @@ class Lander:
             case Landed(ledger):
                 state.ledger, state.reforms, state.declined = ledger, 0, None
                 state.tried.clear()
+                state.widen(most_candidates(lane))
                 await self._threads.call(state.moved, rungs[-1].link.commit)
                 for rung, job in zip(rungs, members, strict=True):
                     words = f"landed as {rung.link.commit[:12]}" + (f"; {rung.link.note}" if rung.link.note else "")

@@ -92,6 +92,11 @@ def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> G
     return found
 
 
+def most_candidates(lane: LaneView) -> int:
+    """The bound that the lane's spec sets to its window."""
+    return int(lane.spec.get("window") or 1)
+
+
 def wanted(job: MergeJobView) -> Wanted:
     """The job as the remote sees it."""
     spec = job.spec
@@ -134,7 +139,7 @@ def snapshot(ctx: Context, seen: Seen, state: LaneState, gates: Gates, frozen: b
         now=ctx.now().timestamp(),
         slots=int(seen.lane.spec.get("gateSlots") or 4),
         busy=len(active) + stray,
-        window=int(seen.lane.spec.get("window") or 1),
+        window=min(state.window, most_candidates(seen.lane)),
         every_commit=seen.lane.spec.get("greenness") == "Commit",
         frozen=frozen,
         fruitless=len(state.tried),

@@ -25,7 +25,7 @@ from tidegate.lane.index import JOBS, install_indexes, lane_of_job, needed
 from tidegate.lane.lander import Lander
 from tidegate.lane.landing import LaneRefs, LostRaceError, probe, take
 from tidegate.lane.mirror import Mirror
-from tidegate.lane.observe import Gates, Seen, gate_run, gates_for, runs_on, see, snapshot, wanted
+from tidegate.lane.observe import Gates, Seen, gate_run, gates_for, most_candidates, runs_on, see, snapshot, wanted
 from tidegate.lane.report import LaneReport, lane_status
 from tidegate.lane.state import LaneState
 from tidegate.runtime.context import Context
@@ -188,6 +188,7 @@ class Lanes:
         branch = view.spec.get("targetBranch") or "main"
         refs = LaneRefs(self._lane_id(key, url, branch), branch, view.spec.get("refPrefix") or names.REF_PREFIX)
         made = self._states[key] = LaneState(self._ctx.term, self._mirrors[identity], refs)
+        made.window = int(view.status.get("window") or most_candidates(view))
         return made
 
     def _lane_id(self, key: Key, url: str, branch: str) -> str:
@@ -249,6 +250,8 @@ class Lanes:
             await self._end(views[ending.uid], state, ending.outcome, ending.reason, ending.message, ending.files)
         if plan.endings:
             state.tried.clear()
+            if any(ending.reason == reasons.GATES_FAILED for ending in plan.endings):
+                state.narrow(most_candidates(seen.lane))
             return 0.0
         for uid in plan.demote:
             await self._demote(views[uid])
@@ -267,6 +270,9 @@ class Lanes:
             await self._lander.finish(job, status, reason, message)
             return
         status = jobs.ended(job, self._lander.moment(), jobs.FAILED, reason, message, files)
+        if reason == reasons.MERGE_CONFLICT:  # finalization queues it again on another head only
+            heads = [head for head in job.status.get("conflictHeads") or () if head != state.head]
+            status["conflictHeads"] = [*heads, state.head][-21:]
         seen = see(self._ctx, self._ctx.cache.get(Key("MergeLane", job.meta.namespace, lane_of_job(job))))
         if runs := runs_on(seen, job.status.get("candidateCommit") or ""):
             status["gates"] = jobs.gate_results(runs)[: jobs.MAX_GATES]

@@ -55,7 +55,7 @@ def lane_status(lane: LaneView, jobs: Iterable[MergeJobView], state: LaneState |
         rung = report.plan.ladder[0] if report.plan.ladder else None
         status["candidate"] = rung.link.commit if rung else None
         status["candidateJob"] = rung.job.name if rung else None
-        status["window"] = int(lane.spec.get("window") or 1)
+        status["window"] = min(state.window, int(lane.spec.get("window") or 1)) if state is not None else None
     return status
 
 

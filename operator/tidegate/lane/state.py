@@ -51,6 +51,7 @@ class LaneState:
     published: set[str] = field(default_factory=set)  # candidates with a ref
     ranges: dict[str, frozenset[str]] = field(default_factory=dict)  # job UID to the commits that its source brings
     tried: set[str] = field(default_factory=set)  # candidates gated since the last landing or ending
+    window: int = 1  # candidates gated at once now
     reforms: int = 0  # in a row, because others moved the branch
     declined: tuple[str, int, float] | None = None  # the remote's text, lane generation, monotonic time
 
@@ -58,6 +59,14 @@ class LaneState:
         """Forget what hangs on the ledger: the lane must be taken again."""
         self.ledger = None
         self.fetched = -1e9
+
+    def widen(self, most: int) -> None:
+        """After a landing: one more candidate at once."""
+        self.window = min(self.window + 1, most)
+
+    def narrow(self, most: int) -> None:
+        """After a change failed its gates: half as many, so that less work is thrown away in bad times."""
+        self.window = max(self.window // 2, min(2, most))
 
     def refresh(self) -> None:
         """Fetch, and look where branch and ledger stand. Raises LostRaceError when the ledger isn't ours any more,

@@ -132,7 +132,11 @@ class MergeJobStatus(Status):
         list[Annotated[str, Field(max_length=64)]], Field(max_length=21, json_schema_extra=ATOMIC_LIST)
     ] = Field(default=[], description="Heads that it was in conflict with.")
     attempts: int | None = Field(default=None, ge=0, description="Candidates formed.")
-    infra_runs: int | None = Field(default=None, ge=0, description="Gate runs of the candidate that the cluster ended.")
+    infra_runs: int | None = Field(
+        default=None,
+        ge=0,
+        description="How often the job went to the end of the queue because the cluster ended its gate runs.",
+    )
     landing: Landing | None = Field(default=None, description="The intent to land, while it is undecided.")
     queued_time: Time | None = Field(default=None, description="When it came into the queue.")
     completion_time: Time | None = Field(default=None, description="When it merged, failed or was cancelled.")

@@ -54,7 +54,11 @@ class MergeLaneSpec(ApiModel):
         default=None, description="GateProfile that every candidate must pass, whatever its jobs choose."
     )
     window: int = Field(
-        default=1, ge=1, le=1, description="Candidates that are gated at once; this version gates one at a time."
+        default=1,
+        ge=1,
+        le=32,
+        description="Most candidates that are gated at once, each on top of the one before it; 1 gates one at a time. "
+        "It shrinks to half for a while when a change fails its gates.",
     )
     greenness: Literal["Head", "Commit"] = Field(
         default="Head",

@@ -38,6 +38,7 @@ class _Draft:
     """A plan in the making."""
 
     snapshot: Snapshot
+    formed: dict[str, set[str]] = field(default_factory=dict)  # parent commit to the jobs that have a candidate on it
     red: dict[str, Gate] = field(default_factory=dict)
     ladder: list[Rung] = field(default_factory=list)
     form: list[tuple[str, str]] = field(default_factory=list)
@@ -62,6 +63,9 @@ class _Draft:
 def plan(snapshot: Snapshot) -> Plan:
     """What should happen next in a lane."""
     draft = _Draft(snapshot)
+    for (parent, uid), link in snapshot.links.items():
+        if isinstance(link, Formed):
+            draft.formed.setdefault(parent, set()).add(uid)
     draft.red = {gate.key: gate for gate in union(*(job.gates for job in snapshot.jobs)) if _is_red(draft, gate)}
     queue = ordered(snapshot.jobs, fixers_first=bool(draft.red))
     runaway = snapshot.fruitless >= snapshot.fruitless_limit
@@ -118,8 +122,9 @@ def _pick(draft: _Draft, tip: str, remaining: list[Job]) -> Job:
     """The next job for a tip: one that is being tested there already, so that newcomers throw no work away."""
     if draft.red:
         return remaining[0]
-    for job in remaining:
-        link = draft.snapshot.links.get((tip, job.uid))
+    formed = draft.formed.get(tip, ())
+    for job in remaining if formed else ():
+        link = draft.snapshot.links[tip, job.uid] if job.uid in formed else None
         if not isinstance(link, Formed):
             continue
         gates = _gates(draft, job)
@@ -313,8 +318,11 @@ def _finish(draft: _Draft, queue: list[Job], runaway: bool) -> Plan:
     gone = {ending.uid for ending in draft.endings}
     places = []
     for position, job in enumerate((job for job in queue if job.uid not in gone), 1):
-        place = draft.notes.get(job.uid) or Place(job.uid, 0, reasons.WAITING, "waits for its turn")
-        places.append(replace(place, position=position))
+        note = draft.notes.get(job.uid)
+        if note is None:
+            places.append(Place(job.uid, position, reasons.WAITING, "waits for its turn"))
+        else:
+            places.append(replace(note, position=position))
     return Plan(
         ladder=tuple(draft.ladder),
         form=tuple(draft.form),
