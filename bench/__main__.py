@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from bench import lane
 from bench.audit import pods_over
@@ -150,5 +150,9 @@ async def main(size: Size) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="fewer objects: to try the bench itself")
-    asyncio.run(main(SMALL if parser.parse_args().small else Size()))
+    for field in fields(Size):
+        parser.add_argument(f"--{field.name}", type=type(field.default), metavar="N")
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    size = SMALL if given.pop("small") else Size()
+    asyncio.run(main(replace(size, **given)))
     sys.exit(0)

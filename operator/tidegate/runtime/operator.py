@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 from collections.abc import Callable, Iterable
@@ -33,6 +34,7 @@ Register = Callable[[kopf.OperatorRegistry, Context], None]
 FIRST_SYNC_SECONDS = 30.0  # for the watches to fill the cache by themselves
 SETTLE_SECONDS = 5.0
 RELIST_SECONDS = 1.0
+GC_THRESHOLDS = (20_000, 20, 50)
 RECENT_SECONDS = 30.0  # a new leader works what changed within this time first,
 KEYS_PER_SECOND = 2000  # and looks at all the rest at this rate
 
@@ -158,6 +160,8 @@ class Operator:
                 await asyncio.sleep(2.0)
                 continue
             first = not self._synced.is_set()
+            if first:
+                _settle_memory()
             self._synced.set()
             settle = SETTLE_SECONDS
             for kind, what in found.items():
@@ -193,3 +197,10 @@ class Operator:
         task: asyncio.Task[None] = asyncio.create_task(coroutine, name=name)  # type: ignore[arg-type]
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _settle_memory() -> None:
+    """The cache lives long and holds no cycles: keep the collector from walking it over and over."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
