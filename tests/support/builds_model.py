@@ -198,8 +198,9 @@ class Model:
         """The lane room takes up a new lane and shows the head."""
         for lane in self.all("MergeLane"):
             ready = "True" if self.lane_ready else "False"
-            status = {"head": self.head, "conditions": [{"type": "Ready", "status": ready, "reason": "Probed"}]}
-            if lane.get("status") != status:
+            status: Object = {"head": self.head, "conditions": [{"type": "Ready", "status": ready, "reason": "Probed"}]}
+            if any(lane.get("status", {}).get(key) != value for key, value in status.items()):
+                status["headTime"] = rfc3339(self.clock)
                 self.status("MergeLane", lane["metadata"]["name"], status)
 
     def lane_up(self) -> bool:
@@ -287,7 +288,7 @@ class Model:
     def ended(self, job: Object) -> bool:
         return any(c["type"] == "Succeeded" for c in job.get("status", {}).get("conditions", []))
 
-    def finish_job(self, name: str, *, merged: bool, reason: str = "") -> bool:
+    def finish_job(self, name: str, *, merged: bool, reason: str = "", show: bool = True) -> bool:
         """The lane lands a change, or ejects it; the tasks room copies the end into its task."""
         job = self.store.objects["MergeJob", name]
         if self.ended(job):
@@ -300,8 +301,10 @@ class Model:
         }
         if merged:
             self.head = self.commit()
+            status |= {"mergedCommit": self.head, "completionTime": rfc3339(self.clock)}
         self.status("MergeJob", name, status)
-        self.lane()
+        if show:
+            self.lane()
         task = job["spec"]["taskRef"]["name"]
         if ("AgentTask", task) in self.store.objects:
             self.status("AgentTask", task, {"conditions": [{"type": "Merged", "status": value, "reason": why}]})

@@ -80,6 +80,7 @@ class BuildState:
     jobs_of: dict[str, dict[str, None]] = field(default_factory=dict)  # names of jobs by task
     jobs_open: dict[str, None] = field(default_factory=dict)
     jobs_merged: int = 0
+    landed: tuple[str, str] = ("", "")  # when the newest change landed, and as which commit
 
     def merged(self, task: str) -> bool:
         """Whether one of the task's jobs has landed."""
@@ -438,6 +439,9 @@ class BuildIndex:
         state.jobs_merged += job.merged
         if not job.ended:
             state.jobs_open[name] = None
+        if merged and view.status.get("mergedCommit"):
+            landing = (str(view.status.get("completionTime") or ""), str(view.status["mergedCommit"]))
+            state.landed = max(state.landed, landing)
 
     def _alive_outside(self, uid: str, view: TaskView, dep: str, finished: frozenset[str]) -> bool:
         other = self._home.get((view.meta.namespace, dep), "")

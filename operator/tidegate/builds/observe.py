@@ -40,6 +40,7 @@ from tidegate.runtime.urls import git_protocols
 SWEEP_INDEX = "build-sweeps"
 LANE_INDEX = "build-lane"
 FINISHED_INDEX = "build-finished"
+BEHIND_SECONDS = 10.0  # within which a lane shows what it landed
 MAX_STORY = 20  # tasks told of to a planner
 _PLANS_KEPT = 256
 
@@ -114,7 +115,16 @@ class Observer:
             if stalled is not None and stalled.get("status") == "True"
             else None,
             head=found.status.get("head") or "",
+            behind=self._behind(view, found),
         )
+
+    def _behind(self, view: BuildView, lane: LaneView) -> bool:
+        """Whether the lane's status is older than a landing of this build; not believed for long."""
+        when, commit = self._index.state(view.meta.uid).landed
+        landed = parse_time(when)
+        if landed is None or commit == lane.status.get("head") or when < (lane.status.get("headTime") or ""):
+            return False
+        return (self._ctx.now() - landed).total_seconds() < BEHIND_SECONDS
 
     def _gates(self, world: World) -> tuple[tuple[dict[str, Any], ...], tuple[str, str] | None]:
         """The gates of a sweep: those the lane requires and those the build names; where both set one, the lane's."""

@@ -112,7 +112,11 @@ def changes(old: Snapshot | None, new: Snapshot, now: datetime) -> list[str]:
     known = {(c[0], c[1], c[2]) for c in old.conditions} if old else set()
     for type_, status, reason, message in new.conditions:
         news = (type_, status, reason) not in known and reason != "Progressing"
-        if news and type_ not in ("Reconciling", "Succeeded", "Finalized"):
+        if (
+            news
+            and not (new.finalized and type_ == "Stalled")
+            and type_ not in ("Reconciling", "Succeeded", "Finalized")
+        ):
             found.append(f"build {new.name}: {type_}={status} {reason}: {message}".rstrip(": "))
     if old is not None and old.iteration != new.iteration and new.iteration > 1:
         found.append(f"build {new.name}: plan {new.iteration} applied")

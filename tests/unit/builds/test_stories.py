@@ -140,6 +140,29 @@ def test_a_red_head_gets_fixers_and_their_work_makes_it_pass() -> None:
     assert model.build["status"]["finalization"]["attempts"] == 2
 
 
+def test_a_sweep_waits_until_the_lane_shows_what_landed() -> None:
+    model = Model(build_object(planning=static({"name": "a"})))
+    run_task(model, "mk-1-a")
+    model.tick(5)
+    model.finish_job("mk-1-a-1", merged=True, show=False)
+    assert model.reconcile() == 1.0
+    model.reconcile()
+    assert model.gate_runs() == []
+    model.settle()  # the lane comes round
+    (run,) = model.gate_runs()
+    assert run["spec"]["commit"] == model.head
+
+
+def test_a_lane_that_never_shows_a_landing_holds_nothing_for_long() -> None:
+    model = Model(build_object(planning=static({"name": "a"})))
+    run_task(model, "mk-1-a")
+    model.tick(5)
+    model.finish_job("mk-1-a-1", merged=True, show=False)
+    model.tick(11)
+    model.reconcile()
+    assert len(model.gate_runs()) == 1
+
+
 def test_a_head_that_stays_red_is_exhausted_after_the_attempts() -> None:
     model = Model(build_object(planning=static({"name": "a"}), finalization={"maxAttempts": 2}))
     model.drive(verdict="Failed")

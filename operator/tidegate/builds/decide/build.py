@@ -15,6 +15,7 @@ from tidegate.builds.decide.world import Change, World
 
 HELD_AGAIN = 30.0  # seconds between two looks at what a person must change first
 LONGEST_SLEEP = 300.0
+BEHIND_AGAIN = 1.0
 
 
 def decide(world: World, mergeable: tuple[Change, ...] = ()) -> Decision:
@@ -34,9 +35,9 @@ def _active(world: World, mergeable: tuple[Change, ...]) -> Decision:
     step = plan(world)
     able = world.lane.ready and world.problem is None
     held = slots(world, grant=able)
-    if able and is_over(world, step, held):
+    if able and not world.lane.behind and is_over(world, step, held):
         return _ending(world, step, held, finalize(world, step, mergeable))
-    sweep = periodic(world) if able else SweepStep(world.sweep)
+    sweep = periodic(world) if able and not world.lane.behind else SweepStep(world.sweep)
     wanted = fixes(world, world.sweep.runs, sweep.sweep.number) if sweep.outcome == "Red" else ()
     update = StatusUpdate(
         slots=held.all,
@@ -190,6 +191,8 @@ def _sweep_events(sweep: SweepStep, wanted: tuple[Fix, ...]) -> list[tuple[str, 
 def _again(world: World) -> float:
     if world.problem is not None:
         return HELD_AGAIN
+    if world.lane.behind:
+        return BEHIND_AGAIN
     times: list[datetime] = [t for t in (world.tasks.next_due, _next_release(world)) if t is not None]
     if world.tasks.running_others and not world.sweep.runs:
         sweep = due(world)
