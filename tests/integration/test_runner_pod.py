@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -118,11 +117,10 @@ def test_a_script_in_a_real_pod_becomes_a_pushed_commit(run: Run, tmp_path: Path
 
 
 def test_an_agent_that_ignores_sigterm_is_killed_and_its_work_kept(run: Run, tmp_path: Path) -> None:
-    run.start("trap '' TERM; echo half > half.txt; (setsid sleep 1000 &); while :; do sleep 1; done", stopSeconds=3)
-    wait_until(
-        lambda: (run.pod()["status"].get("containerStatuses") or [{}])[0].get("state", {}).get("running"), 60, "start"
-    )
-    time.sleep(2)
+    script = "trap '' TERM; echo half > half.txt; echo begun; (setsid sleep 1000 &); while :; do sleep 1; done"
+    run.start(script, stopSeconds=3)
+    wait_until(run.started, 60, "the agent to start")
+    wait_until(lambda: "begun" in run.log("agent"), 60, "the engine to begin")
     run.cluster.kubectl("delete", "pod", run.pod_name, "-n", run.namespace, "--wait=false")
     clone = run.git.clone(run.repository, tmp_path / "clone")
 
@@ -218,7 +216,7 @@ def call(token):
         return f"{error.code} {error.read().decode()}"
 print(call(os.environ["OPENAI_API_KEY"]))
 print(call("forged"))
-print("the key:", [name for name, value in os.environ.items() if "sk-" in value])
+print("the key:", [name for name, value in os.environ.items() if "sk-the" in value])
 open("asked.txt", "w").write("yes")
 """
 
