@@ -30,7 +30,7 @@ async def kube(kubeconfig: Path) -> AsyncIterator[Kube]:
     await client.close()
 
 
-async def test_a_stale_resource_version_is_a_conflict_and_changes_nothing(kube: Kube, namespace: str):
+async def test_a_stale_resource_version_is_a_conflict_and_changes_nothing(kube: Kube, namespace: str) -> None:
     made = await kube.create("AgentTask", namespace, task("a"))
     stale = int(made["metadata"]["resourceVersion"])
     cache = Cache(watched_kinds())
@@ -43,7 +43,7 @@ async def test_a_stale_resource_version_is_a_conflict_and_changes_nothing(kube: 
     assert (await kube.get("AgentTask", namespace, "a"))["status"]["state"] == "Assigned"
 
 
-async def test_of_many_writers_with_one_version_exactly_one_wins(kube: Kube, namespace: str):
+async def test_of_many_writers_with_one_version_exactly_one_wins(kube: Kube, namespace: str) -> None:
     made = await kube.create("AgentTask", namespace, task("a"))
     writer = Writer(kube, Cache(watched_kinds()), lambda: None)
     key, version = Key("AgentTask", namespace, "a"), int(made["metadata"]["resourceVersion"])
@@ -55,19 +55,19 @@ async def test_of_many_writers_with_one_version_exactly_one_wins(kube: Kube, nam
     assert sum(isinstance(result, Conflict) for result in results) == 9
 
 
-async def test_a_second_create_is_told_apart_from_a_conflict(kube: Kube, namespace: str):
+async def test_a_second_create_is_told_apart_from_a_conflict(kube: Kube, namespace: str) -> None:
     await kube.create("AgentTask", namespace, task("a"))
     with pytest.raises(AlreadyExists):
         await kube.create("AgentTask", namespace, task("a"))
 
 
-async def test_a_bad_object_names_the_field(kube: Kube, namespace: str):
+async def test_a_bad_object_names_the_field(kube: Kube, namespace: str) -> None:
     bad = {"metadata": {"name": "a"}, "spec": {**SPECS["AgentTask"], "priority": 11}}
     with pytest.raises(Invalid, match=r"spec\.priority"):
         await kube.create("AgentTask", namespace, bad)
 
 
-async def test_delete_asks_for_the_uid_and_is_content_when_it_is_gone(kube: Kube, namespace: str):
+async def test_delete_asks_for_the_uid_and_is_content_when_it_is_gone(kube: Kube, namespace: str) -> None:
     made = await kube.create("AgentTask", namespace, task("a"))
     with pytest.raises(Conflict):
         await kube.delete("AgentTask", namespace, "a", uid="another")
@@ -77,7 +77,7 @@ async def test_delete_asks_for_the_uid_and_is_content_when_it_is_gone(kube: Kube
         await kube.get("AgentTask", namespace, "a")
 
 
-async def test_lists_are_whole_over_several_pages(kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch):
+async def test_lists_are_whole_over_several_pages(kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidegate.clients.kube.PAGE", 3)
     for n in range(8):
         await kube.create("AgentTask", namespace, task(f"t{n}"))
@@ -89,7 +89,7 @@ async def test_lists_are_whole_over_several_pages(kube: Kube, namespace: str, mo
     assert all("spec" not in item for item in metadata)
 
 
-async def test_without_the_lease_nothing_is_sent(kube: Kube, namespace: str):
+async def test_without_the_lease_nothing_is_sent(kube: Kube, namespace: str) -> None:
     def guard() -> None:
         raise NotLeaderError("not now")
 
@@ -100,7 +100,7 @@ async def test_without_the_lease_nothing_is_sent(kube: Kube, namespace: str):
         await kube.get("AgentTask", namespace, "a")
 
 
-async def test_events_show_on_the_object_and_only_once(kube: Kube, namespace: str, cluster: Cluster):
+async def test_events_show_on_the_object_and_only_once(kube: Kube, namespace: str, cluster: Cluster) -> None:
     made = await kube.create("AgentTask", namespace, task("a"))
     view = watched_kinds()["AgentTask"].view(made)
     writer = Writer(kube, Cache(watched_kinds()), lambda: None)
@@ -113,7 +113,7 @@ async def test_events_show_on_the_object_and_only_once(kube: Kube, namespace: st
     assert len(events) == 1
 
 
-async def test_apply_makes_and_changes(kube: Kube, namespace: str):
+async def test_apply_makes_and_changes(kube: Kube, namespace: str) -> None:
     writer = Writer(kube, Cache(watched_kinds()), lambda: None)
     policy = {"metadata": {"name": "p"}, "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}
     await writer.apply("NetworkPolicy", namespace, policy)

@@ -35,7 +35,7 @@ async def make(ctx: Context, namespace: str, name: str) -> Key:
     return Key("AgentTask", namespace, name)
 
 
-async def test_a_ghost_is_dropped_and_its_key_queued(ctx: Context, namespace: str):
+async def test_a_ghost_is_dropped_and_its_key_queued(ctx: Context, namespace: str) -> None:
     gone, stays = await make(ctx, namespace, "gone"), await make(ctx, namespace, "stays")
     await ctx.kube.delete("AgentTask", namespace, "gone")
     found = await resync_kind(ctx, TASK)
@@ -45,7 +45,7 @@ async def test_a_ghost_is_dropped_and_its_key_queued(ctx: Context, namespace: st
     assert await ctx.queue.get() == gone
 
 
-async def test_a_new_object_of_the_same_name_replaces_the_ghost(ctx: Context, namespace: str):
+async def test_a_new_object_of_the_same_name_replaces_the_ghost(ctx: Context, namespace: str) -> None:
     key = await make(ctx, namespace, "a")
     old = ctx.cache.get(key).meta.uid
     await ctx.kube.delete("AgentTask", namespace, "a")
@@ -55,7 +55,7 @@ async def test_a_new_object_of_the_same_name_replaces_the_ghost(ctx: Context, na
     assert ctx.cache.get(key).meta.uid != old
 
 
-async def test_missed_objects_and_changes_are_fetched(ctx: Context, namespace: str):
+async def test_missed_objects_and_changes_are_fetched(ctx: Context, namespace: str) -> None:
     key = await make(ctx, namespace, "a")
     await ctx.kube.patch("AgentTask", namespace, "a", {"status": {"state": "Assigned"}}, status=True)
     for n in range(GET_AT_MOST + 5):

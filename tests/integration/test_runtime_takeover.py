@@ -1,5 +1,6 @@
 """Two processes of the machine room on the real API server: takeover, fencing of a stopped leader, ghosts, health."""
 
+import functools
 import os
 import signal
 import socket
@@ -96,7 +97,7 @@ def marked_by(cluster: Cluster, namespace: str, name: str) -> str:
     return str((cluster.get("agenttask", name, namespace).get("status") or {}).get("ref") or "")
 
 
-def test_sigterm_hands_over_within_two_seconds(cluster: Cluster, namespace: str, pair: tuple[Process, Process]):
+def test_sigterm_hands_over_within_two_seconds(cluster: Cluster, namespace: str, pair: tuple[Process, Process]) -> None:
     leader, standby = pair
     make_task(cluster, namespace, "before")
     wait_until(lambda: marked_by(cluster, namespace, "before") == "refs/first", 10, "the first leader's work")
@@ -111,7 +112,9 @@ def test_sigterm_hands_over_within_two_seconds(cluster: Cluster, namespace: str,
     assert standby.ready()
 
 
-def test_sigkill_is_noticed_within_fifteen_seconds(cluster: Cluster, namespace: str, pair: tuple[Process, Process]):
+def test_sigkill_is_noticed_within_fifteen_seconds(
+    cluster: Cluster, namespace: str, pair: tuple[Process, Process]
+) -> None:
     leader, _ = pair
     leader.process.kill()
     started = time.monotonic()
@@ -122,7 +125,7 @@ def test_sigkill_is_noticed_within_fifteen_seconds(cluster: Cluster, namespace: 
 
 def test_a_stopped_leader_writes_nothing_after_it_continues(
     cluster: Cluster, namespace: str, pair: tuple[Process, Process]
-):
+) -> None:
     leader, _ = pair
     leader.process.send_signal(signal.SIGSTOP)
     make_task(cluster, namespace, "meanwhile")
@@ -132,14 +135,14 @@ def test_a_stopped_leader_writes_nothing_after_it_continues(
     for n in range(5):
         make_task(cluster, namespace, f"later-{n}")
     for n in range(5):
-        wait_until(lambda n=n: marked_by(cluster, namespace, f"later-{n}"), 10, "marks")
+        wait_until(functools.partial(marked_by, cluster, namespace, f"later-{n}"), 10, "marks")
     assert {marked_by(cluster, namespace, f"later-{n}") for n in range(5)} == {"refs/second"}
     assert holder(cluster, namespace).startswith("second_")
     wait_until(leader.ready, 30, "the old leader standing by")
     assert "tidegate_leader 0.0" in leader.http("/metrics")[1]
 
 
-def test_deletions_leave_the_cache(cluster: Cluster, namespace: str, kubeconfig: Path, tmp_path: Path):
+def test_deletions_leave_the_cache(cluster: Cluster, namespace: str, kubeconfig: Path, tmp_path: Path) -> None:
     for n in range(3):
         make_task(cluster, namespace, f"t{n}")
     process = Process("only", namespace, kubeconfig, tmp_path)
@@ -154,7 +157,7 @@ def test_deletions_leave_the_cache(cluster: Cluster, namespace: str, kubeconfig:
         process.end()
 
 
-def test_without_the_definitions_it_ends_and_says_so(kubeconfig: Path, tmp_path: Path, namespace: str):
+def test_without_the_definitions_it_ends_and_says_so(kubeconfig: Path, tmp_path: Path, namespace: str) -> None:
     code = (
         "import asyncio, sys\n"
         "from tidegate.clients import resources\n"

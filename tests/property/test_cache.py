@@ -140,7 +140,7 @@ CacheMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=
 TestCache = CacheMachine.TestCase
 
 
-def test_an_index_added_late_holds_what_was_there():
+def test_an_index_added_late_holds_what_was_there() -> None:
     cache = Cache({"AgentTask": Kind(resource_of("AgentTask"), KINDS["AgentTask"].view)})
     meta = {"name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "5"}
     assert cache.offer("AgentTask", {"metadata": meta, "status": {"state": "Running"}})
@@ -148,7 +148,7 @@ def test_an_index_added_late_holds_what_was_there():
     assert [view.meta.name for view in cache.indexed("AgentTask", "state", "Running")] == ["a"]
 
 
-def test_a_failing_listener_doesnt_blind_the_next():
+def test_a_failing_listener_doesnt_blind_the_next() -> None:
     cache = Cache(KINDS)
     heard: list[Key] = []
 

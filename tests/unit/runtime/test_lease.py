@@ -57,7 +57,8 @@ class Server:
         return self._store({**self.lease["spec"], **patch["spec"]})
 
     async def watch_one(self, *_: Any) -> AsyncGenerator[dict[str, Any], None]:
-        for event in ():
+        nothing: tuple[dict[str, Any], ...] = ()
+        for event in nothing:
             yield event
 
 
@@ -86,7 +87,7 @@ def server() -> Server:
     return Server()
 
 
-async def test_one_of_two_leads(server: Server, clock: Clock):
+async def test_one_of_two_leads(server: Server, clock: Clock) -> None:
     a, b = Replica(server, clock), Replica(server, clock)
     await a.step()
     await b.step()
@@ -96,7 +97,7 @@ async def test_one_of_two_leads(server: Server, clock: Clock):
     assert (a.told, b.told) == ([True], [])
 
 
-async def test_writing_ends_before_another_may_begin(server: Server, clock: Clock):
+async def test_writing_ends_before_another_may_begin(server: Server, clock: Clock) -> None:
     a, b = Replica(server, clock), Replica(server, clock)
     await a.step()
     await b.step()  # sees it now
@@ -116,7 +117,7 @@ async def test_writing_ends_before_another_may_begin(server: Server, clock: Cloc
         a.lease.check()
 
 
-async def test_renewals_keep_it(server: Server, clock: Clock):
+async def test_renewals_keep_it(server: Server, clock: Clock) -> None:
     a, b = Replica(server, clock), Replica(server, clock)
     await a.step()
     for _ in range(10):
@@ -127,7 +128,7 @@ async def test_renewals_keep_it(server: Server, clock: Clock):
     assert b.told == []
 
 
-async def test_a_process_that_stood_still_is_no_leader_when_it_continues(server: Server, clock: Clock):
+async def test_a_process_that_stood_still_is_no_leader_when_it_continues(server: Server, clock: Clock) -> None:
     a, b = Replica(server, clock), Replica(server, clock)
     await a.step()
     await b.step()
@@ -142,7 +143,7 @@ async def test_a_process_that_stood_still_is_no_leader_when_it_continues(server:
 
 async def test_the_deadline_counts_from_when_the_renewal_was_sent(
     server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     a = Replica(server, clock)
     await a.step()
     original = server.patch
@@ -158,7 +159,7 @@ async def test_the_deadline_counts_from_when_the_renewal_was_sent(
         a.lease.check()
 
 
-async def test_release_lets_another_in_at_once(server: Server, clock: Clock):
+async def test_release_lets_another_in_at_once(server: Server, clock: Clock) -> None:
     a, b = Replica(server, clock), Replica(server, clock)
     await a.step()
     await b.step()
@@ -169,7 +170,7 @@ async def test_release_lets_another_in_at_once(server: Server, clock: Clock):
     b.lease.check()
 
 
-async def test_a_lease_taken_by_hand_ends_the_leadership(server: Server, clock: Clock):
+async def test_a_lease_taken_by_hand_ends_the_leadership(server: Server, clock: Clock) -> None:
     a = Replica(server, clock)
     await a.step()
     assert server.lease is not None
@@ -178,5 +179,5 @@ async def test_a_lease_taken_by_hand_ends_the_leadership(server: Server, clock: 
     assert a.told == [True, False]
 
 
-def test_identities_differ_from_start_to_start(server: Server, clock: Clock):
+def test_identities_differ_from_start_to_start(server: Server, clock: Clock) -> None:
     assert Replica(server, clock).lease.identity != Replica(server, clock).lease.identity

@@ -19,7 +19,7 @@ from tidegate.settings import Settings
 URL = "https://git.example.org/team/mathkit.git"
 
 
-def test_a_condition_moves_its_time_only_with_its_status():
+def test_a_condition_moves_its_time_only_with_its_status() -> None:
     first = set_condition([], "Ready", "False", "Waiting", "m", now="t1", generation=1)
     second = set_condition(first, "Ready", "False", "Other", "n", now="t2", generation=2)
     third = set_condition(second, "Ready", "True", "AsExpected", "", now="t3", generation=2)
@@ -31,7 +31,7 @@ def test_a_condition_moves_its_time_only_with_its_status():
     assert first[0]["reason"] == "Waiting"  # the old list is as it was
 
 
-def test_messages_are_cut_and_cleaned():
+def test_messages_are_cut_and_cleaned() -> None:
     assert clean_message("a\x1b[31mb\u202ec\n") == "a [31mb c"
     cut = clean_message("ä" * 2000)
     assert len(cut.encode()) <= 1024
@@ -60,7 +60,7 @@ def test_messages_are_cut_and_cleaned():
         "https://git.example.org/a.git?x=1",
     ],
 )
-def test_urls_that_are_refused(url: str):
+def test_urls_that_are_refused(url: str) -> None:
     with pytest.raises(PermanentError) as caught:
         check_git_url(url, Settings())
     assert caught.value.reason == "UrlRefused"
@@ -68,7 +68,7 @@ def test_urls_that_are_refused(url: str):
     assert "secret" not in caught.value.message
 
 
-def test_urls_that_are_taken():
+def test_urls_that_are_taken() -> None:
     check_git_url(URL, Settings())
     check_git_url("ssh://git@git.example.org:2222/a.git", Settings())
     check_git_url("https://git.team.svc/a.git", Settings(allowed_git_hosts=["git.team.svc"]))
@@ -96,11 +96,11 @@ def test_urls_that_are_taken():
         ("https://evil.example", False),
     ],
 )
-def test_a_secret_fits_by_whole_segments(prefix: str, fits: bool):
+def test_a_secret_fits_by_whole_segments(prefix: str, fits: bool) -> None:
     assert url_has_prefix(URL, prefix) is fits
 
 
-def test_dots_in_a_path_fit_nothing():
+def test_dots_in_a_path_fit_nothing() -> None:
     assert not url_has_prefix("https://git.example.org/team/../other/a.git", "https://git.example.org/team")
     assert not url_has_prefix("https://git.example.org/team/%2e%2e/a.git", "https://git.example.org/team")
 
@@ -111,7 +111,7 @@ def secret(type_: str, prefix: str | None, **data: str) -> dict[str, Any]:
     return {"type": type_, "metadata": {"name": "s", "annotations": annotations}, "data": encoded}
 
 
-def test_a_fitting_secret_is_read():
+def test_a_fitting_secret_is_read() -> None:
     found = credentials_of(secret("kubernetes.io/basic-auth", URL, username="u", password="p"), URL)
     assert (found.username, found.password) == ("u", "p")
     assert credentials_of(secret("kubernetes.io/ssh-auth", URL, ssh_privatekey="k"), URL).ssh_key == "k"
@@ -126,13 +126,13 @@ def test_a_fitting_secret_is_read():
         secret("kubernetes.io/basic-auth", URL, username="u"),
     ],
 )
-def test_a_secret_that_doesnt_fit_is_refused(bad: dict[str, Any]):
+def test_a_secret_that_doesnt_fit_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(PermanentError) as caught:
         credentials_of(bad, URL)
     assert caught.value.reason == "SecretNotForRepository"
 
 
-def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEGATE_NAMESPACES", "a, b")
     monkeypatch.setenv("TIDEGATE_GIT_EGRESS", '[{"to": []}]')
     settings = Settings()
@@ -144,7 +144,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     "wrong", [{"namespaces": []}, {"namespaces": ["*", "a"]}, {"lease_duration_seconds": 5}, {"workers": 0}]
 )
-def test_settings_that_contradict_are_refused(wrong: dict[str, Any]):
+def test_settings_that_contradict_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Settings(**wrong)
 
@@ -162,25 +162,25 @@ def test_settings_that_contradict_are_refused(wrong: dict[str, Any]):
         (503, "ServiceUnavailable", errors.Unavailable),
     ],
 )
-def test_answers_become_errors(status: int, reason: str, kind: type[errors.KubeError]):
+def test_answers_become_errors(status: int, reason: str, kind: type[errors.KubeError]) -> None:
     error = error_of(status, f'{{"reason": "{reason}", "message": "m"}}'.encode(), "3")
     assert type(error) is kind
     assert error.retry_after == 3.0
     assert type(error_of(502, b"<html>", None)) is errors.Unavailable
 
 
-def test_a_full_quota_is_told_from_other_refusals():
+def test_a_full_quota_is_told_from_other_refusals() -> None:
     assert errors.Forbidden(403, "Forbidden", 'pods "x" is forbidden: exceeded quota: q').quota
     assert not errors.Forbidden(403, "Forbidden", "violates PodSecurity").quota
 
 
-def test_backoff_grows_and_ends():
+def test_backoff_grows_and_ends() -> None:
     waits = [backoff(n) for n in range(1, 40)]
     assert waits == sorted(waits)
     assert waits[-1] == MAX_BACKOFF_SECONDS
 
 
-def test_paths():
+def test_paths() -> None:
     assert resource_of("Pod").path("ns", "p") == "/api/v1/namespaces/ns/pods/p"
     assert resource_of("AgentTask").path(None) == "/apis/tidegate.dev/v1alpha1/agenttasks"
     assert resource_of("AgentClass").path("ns", "c") == "/apis/tidegate.dev/v1alpha1/agentclasses/c"

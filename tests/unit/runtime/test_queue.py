@@ -12,7 +12,7 @@ def key(name: str, kind: str = "AgentTask") -> Key:
     return Key(kind, "ns", name)
 
 
-async def test_a_key_added_twice_comes_once():
+async def test_a_key_added_twice_comes_once() -> None:
     queue = WorkQueue()
     queue.add(key("a"))
     queue.add(key("a"))
@@ -21,7 +21,7 @@ async def test_a_key_added_twice_comes_once():
     assert len(queue) == 0
 
 
-async def test_the_earlier_of_two_times_counts():
+async def test_the_earlier_of_two_times_counts() -> None:
     queue = WorkQueue()
     queue.add(key("a"), after=60)
     queue.add(key("a"), after=0.01)
@@ -29,7 +29,7 @@ async def test_the_earlier_of_two_times_counts():
     assert await asyncio.wait_for(queue.get(), 1) == key("a")
 
 
-async def test_a_key_added_while_it_is_worked_waits_until_it_is_done():
+async def test_a_key_added_while_it_is_worked_waits_until_it_is_done() -> None:
     queue = WorkQueue()
     queue.add(key("a"))
     taken = await queue.get()
@@ -40,7 +40,7 @@ async def test_a_key_added_while_it_is_worked_waits_until_it_is_done():
     assert await asyncio.wait_for(queue.get(), 1) == key("a")
 
 
-async def test_a_kind_keeps_its_interval():
+async def test_a_kind_keeps_its_interval() -> None:
     queue = WorkQueue()
     queue.set_min_interval("BuildRequest", 0.1)
     build = key("b", "BuildRequest")
@@ -54,7 +54,7 @@ async def test_a_kind_keeps_its_interval():
     assert loop.time() - started >= 0.09
 
 
-async def test_many_waiters_get_many_keys():
+async def test_many_waiters_get_many_keys() -> None:
     queue = WorkQueue()
     takers = [asyncio.create_task(queue.get()) for _ in range(20)]
     await asyncio.sleep(0)
@@ -64,7 +64,7 @@ async def test_many_waiters_get_many_keys():
     assert sorted(taken) == sorted(key(str(n)) for n in range(20))
 
 
-async def test_a_cancelled_waiter_loses_no_key():
+async def test_a_cancelled_waiter_loses_no_key() -> None:
     queue = WorkQueue()
     first = asyncio.create_task(queue.get())
     second = asyncio.create_task(queue.get())
@@ -74,7 +74,7 @@ async def test_a_cancelled_waiter_loses_no_key():
     assert await asyncio.wait_for(second, 1) == key("a")
 
 
-async def test_a_delayed_key_doesnt_hold_up_one_that_is_due():
+async def test_a_delayed_key_doesnt_hold_up_one_that_is_due() -> None:
     queue = WorkQueue()
     taker = asyncio.create_task(queue.get())
     await asyncio.sleep(0)
@@ -85,7 +85,7 @@ async def test_a_delayed_key_doesnt_hold_up_one_that_is_due():
     assert len(queue) == 1
 
 
-async def test_what_happened_just_now_comes_before_what_waits_for_long():
+async def test_what_happened_just_now_comes_before_what_waits_for_long() -> None:
     now = 0.0
     queue = WorkQueue(lambda: now)
     for n in range(100):
