@@ -56,14 +56,19 @@ class BoundedModel(models.Model):  # type: ignore[misc]
         super().__init__(full_name, weak_model=False, editor_model=False)
         self.weak_model = self.editor_model = self
         self.usage = usage
+        self.limits = limits
         self.edit_format = "whole"
         self.use_repo_map = False
-        self.use_temperature = limits.temperature
         self.streaming = False
+        self.vary(0)
+
+    def vary(self, turn: int) -> None:
+        """Another seed and more temperature for each turn: the same answer to a failed check would fail again."""
+        self.use_temperature = min(self.limits.temperature + 0.25 * turn, 0.8)
         self.extra_params = {
-            "max_tokens": limits.output_tokens,
-            "seed": limits.seed,
-            "timeout": limits.call_seconds,
+            "max_tokens": self.limits.output_tokens,
+            "seed": self.limits.seed * 100 + turn,
+            "timeout": self.limits.call_seconds,
             "num_retries": 0,
         }
 
@@ -122,10 +127,11 @@ class Conversation:
         self.coder.abs_root_path_cache.clear()
         self.coder.max_reflections = limits.reflections
 
-    def say(self, message: str) -> None:
-        """One turn: Aider asks the model and writes what it answers.
+    def say(self, message: str, turn: int) -> None:
+        """Turn number `turn`, from 0: Aider asks the model and writes what it answers.
 
         Earlier turns are left out: the files of the chat hold their outcome, and a small context is a quick one.
         """
+        self.coder.main_model.vary(turn)
         self.coder.done_messages, self.coder.cur_messages = [], []
         self.coder.run(with_message=message, preproc=False)

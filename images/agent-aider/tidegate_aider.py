@@ -154,7 +154,7 @@ def work(settings: Settings, targets: list[str], tests: list[str], usage: Usage)
     message = first = first_message(settings, targets, tests)
     output = ""
     for turn in range(settings.continuations + 1):
-        conversation.say(message)
+        conversation.say(message, turn)
         if settings.tidy:
             run_shell(settings.tidy, settings.check_seconds)
         missing = [t for t in targets if not Path(t).is_file() or not Path(t).read_text(errors="replace").strip()]
@@ -168,8 +168,17 @@ def work(settings: Settings, targets: list[str], tests: list[str], usage: Usage)
         if code == 0:
             return True, output
         say(output)
+        if turn and turn == settings.continuations - 1:
+            start_over(targets, before)
         message = f"{first}\n\n{continuation_message(output, targets)}"
     return False, output
+
+
+def start_over(targets: list[str], before: dict[str, tuple[int, int]]) -> None:
+    """Empty the files that the attempt made: a small model repeats a mistake that it sees."""
+    for target in targets:
+        if f"./{target}" not in before and Path(target).is_file():
+            Path(target).write_text("")
 
 
 def snapshot() -> dict[str, tuple[int, int]]:

@@ -2,7 +2,6 @@
 
 - `gcd(a: int, b: int) -> int`: the greatest common divisor
 - `lcm(a: int, b: int) -> int`: the least common multiple
-- `divisors(n: int) -> list[int]`: all positive divisors of `n`, in order
 """
 
 import pytest
@@ -20,9 +19,3 @@ def test_lcm() -> None:
     assert div.lcm(4, 6) == 12
     assert div.lcm(5, 7) == 35
     assert div.lcm(21, 6) == 42
-
-
-def test_divisors() -> None:
-    assert div.divisors(1) == [1]
-    assert div.divisors(12) == [1, 2, 3, 4, 6, 12]
-    assert div.divisors(13) == [1, 13]

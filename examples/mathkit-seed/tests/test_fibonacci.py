@@ -1,7 +1,6 @@
 """What `mathkit.fibonacci` must do.
 
 - `fibonacci(n: int) -> int`: the n-th Fibonacci number; `fibonacci(0)` is 0, `fibonacci(1)` is 1
-- `fibonacci_up_to(limit: int) -> list[int]`: all Fibonacci numbers up to `limit`, `limit` included
 """
 
 import pytest
@@ -15,8 +14,3 @@ def test_fibonacci() -> None:
 
 def test_fibonacci_of_a_large_index() -> None:
     assert fib.fibonacci(90) == 2880067194370816120
-
-
-def test_fibonacci_up_to_includes_the_limit() -> None:
-    assert fib.fibonacci_up_to(8) == [0, 1, 1, 2, 3, 5, 8]
-    assert fib.fibonacci_up_to(20) == [0, 1, 1, 2, 3, 5, 8, 13]
