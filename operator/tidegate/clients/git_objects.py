@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -37,17 +36,6 @@ class Commit:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One path that differs between two trees; an oid of zeros stands for a missing side."""
-
-    path: bytes
-    old_mode: str
-    new_mode: str
-    old_oid: str
-    new_oid: str
-
-
 def parse_commit(oid: str, data: bytes) -> Commit:
     """Read a commit object's text; an unknown encoding is read as UTF-8 with replacements."""
     head, _, message = data.partition(b"\n\n")
@@ -77,13 +65,12 @@ def _decode(data: bytes, encoding: str) -> str:
 
 
 class Objects:
-    """Reads through long-lived git processes, writes loose objects in process. Close it when the piece of work ends."""
+    """Reads through one git process, writes loose objects without any. Close it when the piece of work ends."""
 
     def __init__(self, git: Git, timeout: float = 600.0) -> None:
         self.git = git
         self._timeout = timeout
         self._reader: Stream | None = None
-        self._differ: Stream | None = None
         self._store = LooseObjectDB(str(Path(git.directory) / "objects"))
 
     def info(self, name: str) -> tuple[str, str] | None:
@@ -112,14 +99,18 @@ class Objects:
             raise GitError(("cat-file", "commit", name), 128, f"no commit {name}")
         return parse_commit(found[0], found[2])
 
-    def changes(self, old: str, new: str) -> list[Change]:
-        """Paths that differ between two trees or commits, renames not followed."""
-        old, new = self._tree(old), self._tree(new)
-        if self._differ is None:
-            self._differ = self.git.stream("diff-tree", "--stdin", "-r", "-z", "--no-renames", timeout=self._timeout)
-        marker = f"end {secrets.token_hex(8)}"
-        self._differ.write(f"{old} {new}\n{marker}\n".encode())
-        return _parse_changes(self._differ, marker.encode())
+    def entries(self, tree: str) -> dict[bytes, tuple[str, str]]:
+        """The entries of a tree: name to mode and object name."""
+        found = self.read(tree)
+        if found is None or found[1] != "tree":
+            raise GitError(("cat-file", "tree", tree), 128, f"no tree {tree}")
+        entries, data, start, size = {}, found[2], 0, len(found[0]) // 2
+        while start < len(data):
+            end = data.index(b"\0", start)
+            mode, _, name = data[start:end].partition(b" ")
+            start = end + 1 + size
+            entries[name] = (mode.decode(), data[end + 1 : start].hex())
+        return entries
 
     def write(self, kind: str, data: bytes) -> str:
         """Store an object and return its name."""
@@ -135,11 +126,10 @@ class Objects:
         return self.write("commit", ("\n".join(lines) + "\n\n" + message).encode("utf-8", "replace"))
 
     def close(self) -> None:
-        """End the git processes."""
-        for stream in (self._reader, self._differ):
-            if stream is not None:
-                stream.close()
-        self._reader = self._differ = None
+        """End the git process."""
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None
 
     def __enter__(self) -> Self:
         return self
@@ -156,28 +146,3 @@ class Objects:
         if self._reader is None:
             self._reader = self.git.stream("cat-file", "--batch-command", timeout=self._timeout)
         return self._reader
-
-    def _tree(self, name: str) -> str:
-        found = self.info(f"{name}^{{tree}}")
-        if found is None:
-            raise GitError(("diff-tree", name), 128, f"no tree {name}")
-        return found[0]
-
-
-def _parse_changes(stream: Stream, marker: bytes) -> list[Change]:
-    """Entries `:<mode> <mode> <oid> <oid> <status>NUL<path>NUL` between a header line and the marker line."""
-    text = b""
-    while not text.endswith(marker):
-        text += stream.line() + b"\n"
-        text = text.removesuffix(b"\n") if text.endswith(marker + b"\n") else text
-    header, _, body = text.removesuffix(marker).partition(b"\n")
-    if not header.strip():
-        return []
-    words = body.split(b"\0")
-    found = []
-    for entry, path in zip(words[0::2], words[1::2], strict=False):
-        if not entry.startswith(b":"):
-            break
-        old_mode, new_mode, old_oid, new_oid, _ = entry[1:].decode().split(" ")
-        found.append(Change(path, old_mode, new_mode, old_oid, new_oid))
-    return found

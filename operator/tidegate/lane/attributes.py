@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tidegate.clients.git import Git
 from tidegate.clients.git_objects import Objects
 
+_TREE = "40000"
+_NONE = ("", "")
 _TEXT = (b"unspecified", b"set", b"text")
 
 
@@ -26,41 +28,40 @@ class MergeAttributes:
         return replace(git, config=(*git.config, f"core.attributesFile={rules}"))
 
 
-def merge_attributes(objects: Objects, bases: list[str], base: str, source: str) -> MergeAttributes | None:
+def merge_attributes(objects: Objects, merge_base: str, base: str, source: str) -> MergeAttributes | None:
     """Look up the paths that both sides changed to different contents; None when no attribute speaks of them."""
-    ours = {change.path: change for change in objects.changes(bases[0], base)}
-    theirs = objects.changes(bases[0], source)
-    both = [
-        change.path
-        for change in theirs
-        if change.path in ours and (change.new_oid, change.new_mode) != (ours[change.path].new_oid,
-                                                                         ours[change.path].new_mode)
-    ]  # fmt: skip
-    files = _attribute_files(objects, base, both)
-    if not files:
+    trees = tuple(objects.commit(commit).tree for commit in (merge_base, base, source))
+    found = _Overlap()
+    found.walk(objects, trees, b"")
+    if not found.paths or not found.files:
         return None
-    values = _lookup(objects.git, files, both)
-    refused = tuple(
-        path.decode("utf-8", "replace") for path in both if values.get(path, b"set") not in (*_TEXT, b"union")
-    )
-    union = tuple(path for path in both if values.get(path) == b"union")
-    return MergeAttributes(refused, union)
+    values = _lookup(objects.git, found.files, found.paths)
+    texts = (*_TEXT, b"union")
+    refused = tuple(path.decode("utf-8", "replace") for path in found.paths if values.get(path, b"set") not in texts)
+    return MergeAttributes(refused, tuple(path for path in found.paths if values.get(path) == b"union"))
 
 
-def _attribute_files(objects: Objects, base: str, paths: list[bytes]) -> list[tuple[bytes, str]]:
-    """Name and blob of each `.gitattributes` of the base that could speak of the paths."""
-    folders = {b""} if paths else set()
-    for path in paths:
-        parts = path.split(b"/")[:-1]
-        folders.update(b"/".join(parts[: n + 1]) + b"/" for n in range(len(parts)))
-    found = []
-    for folder in sorted(folders):
-        if b"\n" in folder:
-            continue
-        info = objects.info(f"{base}:{(folder + b'.gitattributes').decode('utf-8', 'surrogateescape')}")
-        if info is not None and info[1] == "blob":
-            found.append((folder + b".gitattributes", info[0]))
-    return found
+@dataclass
+class _Overlap:
+    """What both sides changed to different contents, and the base's `.gitattributes` on the way there."""
+
+    paths: list[bytes] = field(default_factory=list)
+    files: list[tuple[bytes, str]] = field(default_factory=list)  # name and blob
+
+    def walk(self, objects: Objects, trees: tuple[str, ...], folder: bytes) -> None:
+        """Compare three trees entry by entry; only folders that both sides changed are entered."""
+        old, ours, theirs = (objects.entries(tree) if tree else {} for tree in trees)
+        attributes = ours.get(b".gitattributes")
+        if attributes is not None:
+            self.files.append((folder + b".gitattributes", attributes[1]))
+        for name in theirs.keys() & ours.keys():
+            was, mine, other = old.get(name, _NONE), ours[name], theirs[name]
+            if was in (mine, other) or mine == other:
+                continue
+            if mine[0] == other[0] == _TREE:
+                self.walk(objects, (was[1] if was[0] == _TREE else "", mine[1], other[1]), folder + name + b"/")
+            else:
+                self.paths.append(folder + name)
 
 
 def _lookup(git: Git, files: list[tuple[bytes, str]], paths: list[bytes]) -> dict[bytes, bytes]:

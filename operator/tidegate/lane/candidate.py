@@ -60,7 +60,7 @@ def form(objects: Objects, base: str, change: Change) -> Outcome:
         if source.tree == onto.tree:
             return Nothing(base)
         return Formed(source.oid, source.tree, base, FAST_FORWARD)
-    attributes = merge_attributes(objects, found, base, change.source) if base not in found else None
+    attributes = merge_attributes(objects, found[0], base, change.source) if base not in found else None
     if attributes is not None and attributes.refused:
         return Conflict(base, attributes.refused, "the base's .gitattributes forbid merging these files as text")
     with tempfile.TemporaryDirectory(prefix="tidegate-attr-") as directory:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from dataclasses import dataclass
 
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.clients.git import Git, GitError, GitTimeoutError
-from tidegate.clients.git_objects import EMPTY_TREE, Objects, Person
+from tidegate.clients.git_objects import EMPTY_TREE, Objects
 from tidegate.errors import PermanentError, TransientError
 from tidegate.lane.candidate import COMMITTER
 from tidegate.lane.ledger import ACCEPT, ACQUIRE, LAND, Entry, Landing, Ledger, parse_entry
@@ -145,9 +146,8 @@ def _what_the_remote_said(err: str, refs: dict[str, tuple[str, str]]) -> str:
 def _write_entry(objects: Objects, ledger: Ledger, entry: Entry) -> Ledger:
     objects.write("tree", b"")
     parents = (ledger.value,) if ledger.value else ()
-    time = max((objects.commit(parent).time for parent in parents), default=0)
-    person: Person = COMMITTER
-    return ledger.moved(objects.write_commit(EMPTY_TREE, parents, person, person, time, entry.text()), entry)
+    written = objects.write_commit(EMPTY_TREE, parents, COMMITTER, COMMITTER, int(time.time()), entry.text())
+    return ledger.moved(written, entry)
 
 
 def _lease(ref: str, value: str) -> str:
