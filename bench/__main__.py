@@ -137,6 +137,9 @@ def report(few: Few, many: Many, candidate_ratio: float) -> list[str]:
 
 async def main(size: Size) -> None:
     """Run all of it and print the figures."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # what was started is ended
     async with lab() as shared:
         say("Candidates")
         ratio = await asyncio.to_thread(lane.measure, shared.directory, say)

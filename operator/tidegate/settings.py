@@ -25,8 +25,8 @@ class Settings(BaseSettings):
     operator_namespace: str = Field(default="tidegate-system", description="Where the Lease lives.")
     identity: str = Field(default="", description="The replica's name (its Pod's); the host name when empty.")
     lease_name: str = "tidegate"
-    lease_duration_seconds: float = Field(default=10, gt=0, description="After which another replica may take over.")
-    lease_renew_deadline_seconds: float = Field(default=7, gt=0, description="After which this one stops writing.")
+    lease_duration_seconds: float = Field(default=12, gt=0, description="After which another replica may take over.")
+    lease_renew_deadline_seconds: float = Field(default=9, gt=0, description="After which this one stops writing.")
     lease_retry_seconds: float = Field(default=2, gt=0, description="Between two renewals.")
     resync_seconds: float = Field(default=300, gt=0, description="Between two comparisons of cache and cluster.")
     workers: int = Field(default=32, ge=1, le=512)

@@ -26,6 +26,7 @@ from tidegate.telemetry import metrics
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+AGAIN_SECONDS = 0.3  # after a failure
 NEVER = float("-inf")
 
 
@@ -81,7 +82,7 @@ class Lease:
             except KubeError as error:
                 log.warning("the Lease could not be read or written", extra={"error": str(error)})
                 self._give_up_if_late()
-                await asyncio.sleep(min(POLL_SECONDS, self._settings.lease_retry_seconds))
+                await asyncio.sleep(AGAIN_SECONDS)
 
     async def release(self) -> None:
         """Stop writing and let another replica take over at once."""
@@ -101,7 +102,9 @@ class Lease:
     # -- leading
 
     async def _renew_once(self) -> None:
-        await asyncio.sleep(self._settings.lease_retry_seconds)
+        # Measured from the last success: after a failure the next try comes at once.
+        due = self._deadline - self._settings.lease_renew_deadline_seconds + self._settings.lease_retry_seconds
+        await asyncio.sleep(max(0.0, due - self._monotonic()))
         self._give_up_if_late()
         if not self._leading:
             return
@@ -144,7 +147,7 @@ class Lease:
 
     def _free(self) -> bool:
         duration = float(self._spec.get("leaseDurationSeconds") or 0)
-        return not self.holder or self._monotonic() >= self._seen_at + duration
+        return self.holder in ("", self.identity) or self._monotonic() >= self._seen_at + duration
 
     async def _wait_for_change(self) -> None:
         """Follow the Lease until it is free, or for a while when it can't be followed."""

@@ -67,7 +67,7 @@ class Replica:
 
     def __init__(self, server: Server, clock: Clock) -> None:
         self.told: list[bool] = []
-        settings = Settings(lease_retry_seconds=0.001)
+        settings = Settings(lease_retry_seconds=0.001, lease_renew_deadline_seconds=7, lease_duration_seconds=10)
         self.lease = Lease(server, settings, self.told.append, clock)  # type: ignore[arg-type]
 
     async def step(self) -> None:
@@ -168,6 +168,18 @@ async def test_release_lets_another_in_at_once(server: Server, clock: Clock) -> 
         a.lease.check()
     await b.step()
     b.lease.check()
+
+
+async def test_its_own_lease_needs_no_waiting_after_an_outage(server: Server, clock: Clock) -> None:
+    a = Replica(server, clock)
+    await a.step()
+    server.away = True
+    clock.now += 8
+    await a.step()
+    server.away = False
+    await a.step()
+    a.lease.check()
+    assert a.told == [True, False, True]
 
 
 async def test_a_lease_taken_by_hand_ends_the_leadership(server: Server, clock: Clock) -> None:
