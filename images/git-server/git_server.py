@@ -1,7 +1,8 @@
 """Smart HTTP for bare repositories: `git http-backend` behind a threaded server that asks for a token.
 
-Environment: `GIT_SERVER_ROOT` (directory of `NAME.git`), `GIT_SERVER_LISTEN_PORT`, and the token in `GIT_SERVER_TOKEN_FILE` or
-`GIT_SERVER_TOKEN`. Every request but `/healthz` needs the token, as password of any user (basic) or as bearer.
+Environment: `GIT_SERVER_ROOT` (directory of `NAME.git`), `GIT_SERVER_LISTEN_PORT`, and the token in
+`GIT_SERVER_TOKEN_FILE` or `GIT_SERVER_TOKEN`. Every request but `/healthz` needs the token, as password of any user
+(basic) or as bearer.
 `PUT /admin/repositories/NAME` with a tar body makes a repository, `DELETE` removes it.
 """
 
