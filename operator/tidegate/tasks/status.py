@@ -77,7 +77,9 @@ class StatusEdit:
         return self
 
     def amend_attempt(self, number: int, **fields: Any) -> StatusEdit:
-        """Change fields of a recorded attempt; None removes one."""
+        """Change fields of a recorded attempt; None removes one. A message is cleaned and cut."""
+        if fields.get("message"):
+            fields["message"] = clean_message(str(fields["message"]))
         self.attempts = [_amended(a, fields) if a.get("number") == number else a for a in self.attempts]
         return self
 
@@ -88,7 +90,7 @@ class StatusEdit:
             "endTime": self._now,
             "outcome": outcome_word,
             "reason": outcome.reason,
-            "message": clean_message(outcome.message),
+            "message": outcome.message,
             "infrastructure": outcome.infrastructure or None,
             "exitCode": outcome.exit_code,
             "base": outcome.base or None,

@@ -227,6 +227,14 @@ def test_an_image_that_cannot_be_pulled_has_a_grace(reason: str) -> None:
     assert after(late, decision).status()["attempts"][0]["reason"] == "ImagePullFailed"
 
 
+def test_what_the_kubelet_says_is_cut_to_what_the_status_takes() -> None:
+    pod = w.pod(phase="Pending", agent=w.waiting("InvalidImageName", "x\u202e" * 2000))
+    seen = w.observed(w.task(status=w.with_attempt()), pods=(pod,))
+    message = after(seen, decide(seen)).status()["attempts"][0]["message"]
+    assert len(message.encode()) <= 1024
+    assert "\u202e" not in message
+
+
 @pytest.mark.parametrize("reason", ["InvalidImageName", "ErrImageNeverPull"])
 def test_an_image_that_never_can_be_pulled_has_none(reason: str) -> None:
     pod = w.pod(phase="Pending", agent=w.waiting(reason))
