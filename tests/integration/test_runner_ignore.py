@@ -17,7 +17,8 @@ RULES: dict[str, str | bytes] = {
 }
 WRITTEN = (
     "a.log", "keep.log", "build/out", "deep/build/out", "docs/x.tmp", "docs/more/x.tmp", "x/generated/y", "#hash",
-    "name5", "namex", "trail/a", "trail/b/c", "only-dir/f", "deep/only-dir", "sub/x.o", "sub/special.log", "sub/other.log",
+    "name5", "namex", "trail/a", "trail/b/c", "only-dir/f", "deep/only-dir", "sub/x.o", "sub/special.log",
+    "sub/other.log",
     "sub/here", "sub/deep/here", "sub/deep/y.o", "new/.gitignore", "new/z.log", "kept/file", ":colon", "*.md", "-n",
 )  # fmt: skip
 

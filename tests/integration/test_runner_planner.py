@@ -100,7 +100,7 @@ def test_a_plan_becomes_the_handoff(agent: Agent) -> None:
     code, handoff = agent.run()
     assert code == 0
     assert handoff["status"] == "Complete"
-    assert handoff["summary"] == "Two modules."
+    assert handoff["summary"] == "2 tasks: primes, sums"
     assert [task["name"] for task in handoff["plan"]["tasks"]] == ["primes", "sums"]
     assert handoff["plan"]["tasks"][0]["scope"] == ["mathkit/primes.py"]
     assert handoff["usage"] == {"tokensIn": 10, "tokensOut": 20}

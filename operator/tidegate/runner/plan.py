@@ -22,7 +22,7 @@ def schema(acceptance: Sequence[str], *, may_be_empty: bool, max_tasks: int) -> 
     accepted: Json = {"type": "string", "enum": list(acceptance)} if acceptance else {"type": "string"}
     task = {
         "name": {"type": "string", "pattern": "^[a-z][a-z0-9-]{1,30}[a-z0-9]$"},
-        "prompt": {"type": "string", "minLength": 20, "maxLength": 1500},
+        "prompt": {"type": "string", "minLength": 20, "maxLength": 1200},
         "scope": {"type": "array", "items": {"type": "string", "maxLength": 120}, "minItems": 1, "maxItems": 6},
         "acceptance": {"type": "array", "items": accepted, "maxItems": 4},
         "dependsOn": {"type": "array", "items": {"type": "string", "maxLength": 40}, "maxItems": 4},
@@ -33,8 +33,7 @@ def schema(acceptance: Sequence[str], *, may_be_empty: bool, max_tasks: int) -> 
         "minItems": 0 if may_be_empty else 1,
         "maxItems": max_tasks,
     }
-    properties: Json = {"summary": {"type": "string", "maxLength": 400}, "tasks": tasks}
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {"type": "object", "properties": {"tasks": tasks}, "required": ["tasks"], "additionalProperties": False}
 
 
 def parse(text: str) -> Json | str:
@@ -70,6 +69,30 @@ def mend(tasks: Sequence[Any], finished: Collection[str] = ()) -> list[Any]:
         if one.get("name") not in finished:
             mended.append(one)
     return _in_order([_without_finished(task, finished) for task in mended])
+
+
+def excerpts(request: str, paths: Collection[str]) -> str:
+    """The paragraphs and list items of a request that name one of these paths, as they are."""
+    blocks: list[list[str]] = [[]]
+    for line in request.splitlines():
+        if not line.strip():
+            blocks.append([])
+        elif re.match(r"\s*([-*]|\d+[.)])\s", line):
+            blocks.append([line])
+        else:
+            blocks[-1].append(line)
+    texts = ("\n".join(block) for block in blocks)
+    return "\n".join(text for text in texts if any(path in text for path in paths))
+
+
+def with_excerpts(tasks: Sequence[Json], request: str) -> list[Json]:
+    """The tasks, each prompt followed by the request's own words on its files: a model's summary leaves things out."""
+    told: list[Json] = []
+    for task in tasks:
+        quoted = excerpts(request, task.get("scope") or ())
+        prompt = f"{task['prompt']}\n\nThe request says of it, in its own words:\n{quoted}"
+        told.append({**task, "prompt": prompt} if quoted and len(prompt) <= MAX_PROMPT else dict(task))
+    return told
 
 
 def _without_finished(task: Any, finished: Collection[str]) -> Any:

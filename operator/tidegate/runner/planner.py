@@ -16,13 +16,13 @@ from typing import Any
 
 from tidegate import names
 from tidegate.clients import http
-from tidegate.runner.plan import faults, mend, parse, schema
+from tidegate.runner.plan import faults, mend, parse, schema, with_excerpts
 from tidegate.runner.walk import read_small_file
 
 Json = dict[str, Any]
 _SYSTEM = """You plan the work of programmers on a git repository. You get a request and what the repository holds.
 Split the request into small tasks that can be done one by one, each by a programmer who sees only its own prompt and
-the repository. Answer with JSON: {"summary": ..., "tasks": [...]}. Each task:
+the repository. Answer with JSON: {"tasks": [...]}. Each task:
 - name: two or three lower-case words joined by "-", different for each task
 - prompt: what to do, complete in itself: the file to write, then every function of that file that the request or its
   test file names, each copied with its whole signature and what it returns. Never ask for changes to existing tests.
@@ -52,7 +52,7 @@ class Options:
     model: str = ""
     seed: int = 1
     acceptance: tuple[str, ...] = ()
-    max_tokens: int = 3000
+    max_tokens: int = 2000
     max_tasks: int = 12
     context_characters: int = 9000
     timeout_seconds: int = 600
@@ -79,7 +79,7 @@ class Options:
             tuple(environment.get("TIDEGATE_ACCEPTANCE", "").split("\n"))
             if "TIDEGATE_ACCEPTANCE" in environment
             else (),
-            number("PLANNER_MAX_TOKENS", 3000),
+            number("PLANNER_MAX_TOKENS", 2000),
             number("PLANNER_MAX_TASKS", 12),
             number("PLANNER_CONTEXT_CHARACTERS", 9000),
             number("PLANNER_TIMEOUT_SECONDS", 600),
@@ -122,8 +122,9 @@ def make_plan(options: Options) -> Json:
             answer = _ask(client, options, model, messages, wanted, usage, turn)
             plan, wrong = _check(answer, _finished(request), may_be_empty=again)
             if not wrong:
-                summary = str(plan.get("summary") or "") or f"{len(plan['tasks'])} tasks"
-                return {"status": "Complete", "summary": summary, "plan": {"tasks": plan["tasks"]}, "usage": usage}
+                tasks = with_excerpts(plan["tasks"], request.partition(_EARLIER)[0])
+                summary = f"{len(tasks)} tasks: {', '.join(task['name'] for task in tasks)}" if tasks else "no tasks"
+                return {"status": "Complete", "summary": summary, "plan": {"tasks": tasks}, "usage": usage}
             print(f"the plan is wrong: {'; '.join(wrong[:5])}", file=sys.stderr)
             mistakes = "\n".join(f"- {fault}" for fault in wrong[:20])
             mending = f"This plan can't be used:\n{mistakes}\nAnswer with the whole plan, with these mended."

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tidegate.runner.plan import faults, mend, parse, schema
+from tidegate.runner.plan import MAX_PROMPT, excerpts, faults, mend, parse, schema, with_excerpts
 
 
 def task(name: str = "primes", **fields: Any) -> dict[str, Any]:
@@ -92,3 +92,25 @@ def test_the_schema_offers_only_tests_that_exist() -> None:
     assert properties["acceptance"]["items"] == {"type": "string", "enum": ["tests/test_a.py"]}
     assert made["properties"]["tasks"]["minItems"] == 1
     assert made["properties"]["tasks"]["maxItems"] == 3
+
+
+REQUEST = """Add modules.
+
+- m/primes.py with is_prime(n: int) -> bool,
+  and primes_up_to(limit)
+- m/sums.py with add
+1. m/late.py
+
+Tests are in tests/test_primes.py."""
+
+
+def test_each_prompt_ends_with_the_requests_own_words_on_its_files() -> None:
+    quoted = "- m/primes.py with is_prime(n: int) -> bool,\n  and primes_up_to(limit)"
+    assert excerpts(REQUEST, ["m/primes.py"]) == quoted
+    assert excerpts(REQUEST, ["m/late.py"]) == "1. m/late.py"
+    assert excerpts(REQUEST, ["other"]) == ""
+    [one, other] = with_excerpts([task(scope=["m/primes.py"]), task(scope=["other"])], REQUEST)
+    assert one["prompt"].endswith(quoted)
+    assert other == task(scope=["other"])
+    long = "m/primes.py " * 1000
+    assert len(with_excerpts([task(scope=["m/primes.py"])], long)[0]["prompt"]) <= MAX_PROMPT
