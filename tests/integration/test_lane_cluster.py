@@ -231,7 +231,7 @@ def test_gates_see_the_files_and_nothing_secret(world: LaneWorld) -> None:
         timeoutSeconds=8,
     )
     world.start()
-    status = world.ended(world.job({"hang": "n\n"}), 240)
+    status = world.ended(world.job({"hang": "n\n"}), 420)
     verdicts = {gate["name"]: gate["verdict"] for gate in status["gates"]}
     assert verdicts == {"look": "Passed", "timeout": "Failed"}, status
     [run] = [gate["run"] for gate in status["gates"] if gate["name"] == "timeout"]

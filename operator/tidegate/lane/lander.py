@@ -98,7 +98,7 @@ class Lander:
         assert ledger is not None
         changed = False
         for job in open_jobs:
-            record = ledger.landed(job.meta.uid) or ledger.sources.get(job.spec["sourceCommit"])
+            record = ledger.sources.get(job.spec["sourceCommit"])
             if record is not None:
                 await self.merged(job, record)
                 changed = True

@@ -40,6 +40,7 @@ FRESH_SECONDS = 2.0  # a head younger than this is good enough to build on
 BLOCKED_SECONDS = 20.0  # until a lane that can't work looks again
 SECRET_SECONDS = 20.0  # a Secret that was read this long ago is good enough
 KEPT_RUNS = 60
+GIT_THREADS = 32  # they mostly wait: as many dead remotes delay nobody else
 GIVE_UP_SECONDS = 300.0  # a deleted job in an undecided landing is let go after this
 
 
@@ -48,7 +49,7 @@ class Lanes:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._threads = GitThreads()
+        self._threads = GitThreads(GIT_THREADS)
         self._states: dict[Key, LaneState] = {}
         self._mirrors: dict[tuple[str, str, str], Mirror] = {}
         self._lander = Lander(ctx, self._threads)
@@ -104,7 +105,7 @@ class Lanes:
         state = self._states.get(key)
         if state is not None and state.ledger is not None and state.term == self._ctx.term:
             await self._threads.call(state.tidy, set(), set(), at_least=1)
-            await self._report(key, state, LaneReport())
+            await self._report(key, state, LaneReport(plan=Plan()))
         return None
 
     async def _let_go(self, view: LaneView) -> None:
@@ -228,12 +229,13 @@ class Lanes:
             else:
                 kept.append(job)
         asked = [wanted(job) for job in kept]
-        missing = await self._threads.call(state.admit, asked)
+        missing, later = await self._threads.call(state.admit, asked)
         for job in [one for one in kept if one.meta.uid in missing]:
             message = f"{job.spec['sourceRef']} at the remote doesn't hold {job.spec['sourceCommit']}"
             await self._fail(job, reasons.SOURCE_MISSING, message)
-        await self._threads.call(state.measure, [one for one in asked if one.uid not in missing])
-        return tuple(job for job in kept if job.meta.uid not in missing)
+        there = [one for one in asked if one.uid not in missing | later]
+        await self._threads.call(state.measure, there)
+        return tuple(job for job in kept if job.meta.uid in {one.uid for one in there})
 
     async def _fail(self, job: MergeJobView, reason: str, message: str, files: tuple[str, ...] = ()) -> None:
         status = jobs.ended(job, self._lander.moment(), jobs.FAILED, reason, message, files)

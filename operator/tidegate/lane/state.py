@@ -53,6 +53,7 @@ class LaneState:
     tried: set[str] = field(default_factory=set)  # candidates gated since the last landing or ending
     window: int = 1  # candidates gated at once now
     reforms: int = 0  # in a row, because others moved the branch
+    _compared: tuple[str, str] = ("", "")  # head and baseline for which `rewound` was found out
     declined: tuple[str, int, float] | None = None  # the remote's text, lane generation, monotonic time
 
     def drop(self) -> None:
@@ -92,7 +93,9 @@ class LaneState:
                 self.reforms += 1
             self.moved(head)
         baseline = self.ledger.baseline if self.ledger is not None else ""
-        self.rewound = bool(baseline) and not (self.mirror.has(baseline) and self.mirror.contains(head, baseline))
+        if self._compared != (head, baseline):
+            self.rewound = bool(baseline) and not (self.mirror.has(baseline) and self.mirror.contains(head, baseline))
+            self._compared = (head, baseline)
 
     def moved(self, head: str) -> None:
         """The branch stands at another commit: links from commits that can't be its future are of no use."""
@@ -105,28 +108,42 @@ class LaneState:
             reachable |= more
         self.links = {key: out for key, out in self.links.items() if key[0] in reachable}
 
-    def admit(self, jobs: Iterable[Wanted]) -> set[str]:
-        """Bring new sources here and pin them at the remote; returns the UIDs of those that are nowhere."""
+    def admit(self, jobs: Iterable[Wanted]) -> tuple[set[str], set[str]]:
+        """Bring new sources here and pin them at the remote. Returns the UIDs of those that are nowhere, and of those
+        that could not be fetched now; neither keeps the others back."""
         new = [job for job in jobs if self.pinned.get(job.uid) != job.change.source]
         if not new:
-            return set()
-        git = self.mirror.git
+            return set(), set()
         try:
-            there = git.ls_remote(*{job.source_ref for job in new})
+            there = self.mirror.git.ls_remote(*{job.source_ref for job in new})
         except GitError as error:
             raise RemoteError(f"reading refs of the repository failed: {error}") from error
-        wanted = sorted({job.source_ref for job in new} & there.keys())
-        if wanted:
-            self.mirror.fetch(*(f"+{ref}:refs/sources/{n}" for n, ref in enumerate(wanted)), prune=False)
-        missing = set()
+        unreachable = self._fetch_each(sorted({job.source_ref for job in new} & there.keys()))
+        missing, later = set(), set()
         for job in new:
-            if not self.mirror.has(job.change.source) and not self._fetch_by_name(job.change.source):
+            if self.mirror.has(job.change.source):
+                continue
+            if job.source_ref in unreachable:
+                later.add(job.uid)
+            elif not self._fetch_by_name(job.change.source):
                 missing.add(job.uid)
-        pins = {self.refs.source(job.uid): job.change.source for job in new if job.uid not in missing}
-        if pins:
-            publish(self.mirror, pins)
-            self.pinned.update({job.uid: job.change.source for job in new if job.uid not in missing})
-        return missing
+        here = {job.uid: job.change.source for job in new if job.uid not in missing | later}
+        if here:
+            publish(self.mirror, {self.refs.source(uid): commit for uid, commit in here.items()})
+            self.pinned.update(here)
+        return missing, later
+
+    def _fetch_each(self, refs: list[str]) -> set[str]:
+        """Fetch refs together, or one by one where that fails; returns those that can't be had."""
+        if not refs:
+            return set()
+        try:
+            self.mirror.fetch(*(f"+{ref}:refs/sources/{n}" for n, ref in enumerate(refs)), prune=False)
+        except RemoteError:
+            if len(refs) == 1:
+                return set(refs)
+            return {ref for ref in refs if self._fetch_each([ref])}
+        return set()
 
     def _fetch_by_name(self, commit: str) -> bool:
         """Some remotes give any commit that is asked for by name."""

@@ -313,14 +313,18 @@ def _finish(draft: _Draft, queue: list[Job], runaway: bool) -> Plan:
     starts = [start for _, _, start in sorted(draft.starts, key=lambda one: one[:2])]
     active = [(key, run) for key, runs in snapshot.runs.items() for run in runs if not run.verdict]
     keep_all = bool(draft.form)  # the ladder isn't known to its end yet
+    keep_all |= snapshot.frozen or runaway
     cancel = [] if keep_all else sorted(run.name for key, run in active if key not in draft.wanted)
     passed_ever = {key for (key, _), runs in snapshot.runs.items() if any(run.verdict == PASSED for run in runs)}
+    waiting = (reasons.WAITING, "waits for its turn")
+    if snapshot.frozen or runaway:
+        waiting = (reasons.FROZEN, "the lane is frozen: its condition Frozen says why")
     gone = {ending.uid for ending in draft.endings}
     places = []
     for position, job in enumerate((job for job in queue if job.uid not in gone), 1):
         note = draft.notes.get(job.uid)
         if note is None:
-            places.append(Place(job.uid, position, reasons.WAITING, "waits for its turn"))
+            places.append(Place(job.uid, position, *waiting))
         else:
             places.append(replace(note, position=position))
     return Plan(
