@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.clients import http
-
 _SECONDS = 3.0
 
 
@@ -24,6 +22,8 @@ def ask_gateway(url: str, token_file: Path) -> Usage:
     """Ask `GET /usage` with this container's projected token. Never raises: usage is told, not relied upon."""
     if not url or not token_file.exists():
         return Usage()
+    from tidegate.clients import http  # slow to import, and the agent waits for this container to be ready
+
     try:
         headers = {"authorization": f"Bearer {token_file.read_text().strip()}"}
         with http.client(url.rstrip("/").removesuffix("/v1"), timeout_seconds=_SECONDS, headers=headers) as client:

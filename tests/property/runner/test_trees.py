@@ -37,10 +37,10 @@ def test_no_accepted_symlink_leads_out_of_the_tree(links: dict[str, str], direct
         for directory in directories:
             with suppress(OSError):
                 (root / directory).mkdir(parents=True)
-        for path in made:
-            if not link_refusal(path, made):
-                end = os.path.realpath(root / path.decode())
-                assert end == str(root) or end.startswith(f"{root}/"), (path, made)
+        for link in made:
+            if not link_refusal(link, made):
+                end = os.path.realpath(root / link.decode())
+                assert end == str(root) or end.startswith(f"{root}/"), (link, made)
 
 
 ODD = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1, max_size=6)
