@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 GET_AT_MOST = 50  # more missing objects than this are listed whole
 SETTLE_STEP_SECONDS = 0.5
+SCOPES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +39,37 @@ async def resync(ctx: Context, kinds: dict[str, Kind], settle_seconds: float = 0
 async def resync_kind(ctx: Context, kind: Kind, settle_seconds: float = 0.0) -> Found:
     """List a kind; drop ghosts and queue their keys; fetch what the watch has not delivered after `settle_seconds`."""
     scopes = ctx.settings.scopes if kind.resource.namespaced else [None]
-    ghosts: list[Key] = []
-    missed: list[Key] = []
-    for scope in scopes:
-        items, version = await ctx.kube.list_metadata(kind.name, scope, kind.selector)
-        listed = {
-            Key(kind.name, meta.get("namespace", ""), meta["name"]): (meta["uid"], int(meta["resourceVersion"]))
-            for meta in (item["metadata"] for item in items)
-        }
-        present = {(key.namespace, key.name, uid) for key, (uid, _) in listed.items()}
-        gone = ctx.cache.reconcile_list(kind.name, scope, present, int(version))
-        for key in gone:
-            ctx.queue.add(key)
-        ghosts += gone
-        versions = {key: number for key, (_, number) in listed.items()}
-        late = await _settle(ctx, versions, settle_seconds)
-        await _fetch(ctx, kind, scope, late)
-        missed += late
-    if ghosts:
-        metrics.GHOSTS.labels(kind.name).inc(len(ghosts))
-        log.warning("dropped objects that are gone", extra={"kind": kind.name, "number": len(ghosts)})
-    if missed:
-        metrics.MISSED.labels(kind.name).inc(len(missed))
-    return Found(tuple(ghosts), tuple(missed))
+    limit = asyncio.Semaphore(SCOPES_AT_ONCE)
+
+    async def compare(scope: str | None) -> Found:
+        async with limit:
+            return await _resync_scope(ctx, kind, scope, settle_seconds)
+
+    parts = await asyncio.gather(*(compare(scope) for scope in scopes))
+    found = Found(
+        tuple(key for part in parts for key in part.ghosts), tuple(key for part in parts for key in part.missed)
+    )
+    if found.ghosts:
+        metrics.GHOSTS.labels(kind.name).inc(len(found.ghosts))
+        log.warning("dropped objects that are gone", extra={"kind": kind.name, "number": len(found.ghosts)})
+    if found.missed:
+        metrics.MISSED.labels(kind.name).inc(len(found.missed))
+    return found
+
+
+async def _resync_scope(ctx: Context, kind: Kind, scope: str | None, settle_seconds: float) -> Found:
+    items, version = await ctx.kube.list_metadata(kind.name, scope, kind.selector)
+    listed = {
+        Key(kind.name, meta.get("namespace", ""), meta["name"]): (meta["uid"], int(meta["resourceVersion"]))
+        for meta in (item["metadata"] for item in items)
+    }
+    present = {(key.namespace, key.name, uid) for key, (uid, _) in listed.items()}
+    ghosts = ctx.cache.reconcile_list(kind.name, scope, present, int(version))
+    for key in ghosts:
+        ctx.queue.add(key)
+    late = await _settle(ctx, {key: number for key, (_, number) in listed.items()}, settle_seconds)
+    await _fetch(ctx, kind, scope, late)
+    return Found(tuple(ghosts), tuple(late))
 
 
 async def _settle(ctx: Context, versions: dict[Key, int], seconds: float) -> list[Key]:
