@@ -72,6 +72,15 @@ class Attempt:
         return ObjectStore(self.git.directory / "objects").write("commit", content)
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be pushed: the tree, the files of the handoff's commit, and whether it may be offered for merging."""
+
+    tree: str
+    files: Mapping[bytes, bytes]
+    good: bool
+
+
 def make_scanner(git: Git, base: Base, places: Places) -> Scanner:
     """The scanner with the base's allow-list and our own credentials' values."""
     own: list[bytes] = []
@@ -109,7 +118,8 @@ def publish(attempt: Attempt) -> PublisherReport:
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(ask_gateway, attempt.given.gateway_url, attempt.places.token)
         try:
-            report = _publish(attempt, asked.result, deadline)
+            report, work = _examine(attempt, asked.result, deadline)
+            report = _push(attempt, report, work, deadline)
         except (TidegateError, OSError, ValueError, LookupError) as error:
             reason = error.reason if isinstance(error, PermanentError) else reasons.PUBLISHER_FAILED
             log.exception("the work could not be published")
@@ -118,7 +128,8 @@ def publish(attempt: Attempt) -> PublisherReport:
     return report
 
 
-def _publish(attempt: Attempt, usage: Callable[[], Usage], deadline: float) -> PublisherReport:
+def _examine(attempt: Attempt, usage: Callable[[], Usage], deadline: float) -> tuple[PublisherReport, Work]:
+    """Look at all that the attempt left."""
     given = attempt.given
     found = attempt.snapshot(attempt.limits((deadline - time.monotonic()) * 0.6))
     ended = parse_exit(_read(attempt, "exit", 256))
@@ -147,23 +158,21 @@ def _publish(attempt: Attempt, usage: Callable[[], Usage], deadline: float) -> P
     report = _with_usage(report, usage())
     blocked = strangers or found.held_back or found.over_limit or given.role == "Planner"
     good = handoff.valid and handoff.status == "Complete" and ended is not None and ended.code == 0 and not blocked
-    return _push(attempt, report, found.tree, _handoff_files(handoff, log), good=good, deadline=deadline)
+    return report, Work(found.tree, _handoff_files(handoff, log), good)
 
 
-def _push(
-    attempt: Attempt, report: PublisherReport, tree: str, files: dict[bytes, bytes], *, good: bool, deadline: float
-) -> PublisherReport:
+def _push(attempt: Attempt, report: PublisherReport, work: Work, deadline: float) -> PublisherReport:
     """Push work and handoff in one step, fenced; where another Pod holds the attempt, only to a ref of our own."""
     given, remote = attempt.given, attempt.remote
     refs: dict[str, str] = {}
-    if tree != attempt.base.tree:
-        commit = attempt.commit(tree, _message(given, report))
-        ref = names.task_ref(given.task_uid) if good else remote.wip_ref
+    if work.tree != attempt.base.tree:
+        commit = attempt.commit(work.tree, _message(given, report))
+        ref = names.task_ref(given.task_uid) if work.good else remote.wip_ref
         report = replace(report, commit=commit, ref=ref)
         refs[ref] = commit
-        if good and given.publish_branch:
+        if work.good and given.publish_branch:
             report = _add_branch(remote, given.publish_branch, refs, report)
-    files[b"report.json"] = report.dumps().encode()
+    files = {**work.files, b"report.json": report.dumps().encode()}
     author = identity(given.author_name, given.author_email)
     subject = f"Handoff of {given.task}, attempt {given.attempt}"
     handoff_commit = write_commit(attempt.git, files, author, subject, int(time.time()))
