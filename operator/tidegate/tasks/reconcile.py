@@ -112,6 +112,8 @@ class TaskReconciler:
             return replace(seen, refusal=problem)
         if spec is None:
             spec = await self._live_spec(key, seen)
+        if self._moved(key, seen):
+            return None  # cancelled meanwhile, for example: the next step is decided anew
         try:
             await self._ctx.writer.create("Pod", key.namespace, agent_pod(self._plan(seen, spec)))
         except AlreadyExists:
@@ -126,6 +128,10 @@ class TaskReconciler:
             return replace(seen, refusal=Problem(reasons.POD_REFUSED, error.message))
         measure.pod_created(seen)
         return None
+
+    def _moved(self, key: Key, seen: Observed) -> bool:
+        task: TaskView | None = self._ctx.cache.get(key)
+        return task is None or task.meta.resource_version != seen.task.meta.resource_version
 
     async def _live_spec(self, key: Key, seen: Observed) -> Object:
         """The task's whole spec. Raises Conflict when the task isn't any more what was decided on."""
