@@ -73,7 +73,7 @@ def ended(job: MergeJobView, moment: Moment, state: str, reason: str, message: s
     ]
     if reason == reasons.MERGE_CONFLICT:
         changes.append((reasons.CONFLICTED, "True", reason, message))
-    if reason == reasons.GATES_FAILED:
+    if reason in (reasons.GATES_FAILED, reasons.GATE_NEVER_PASSED, reasons.BASE_RED):
         changes.append((reasons.GATES_PASSED, "False", reason, message))
     return {
         "state": state,

@@ -278,6 +278,21 @@ def test_a_red_head_is_run_again_and_its_recovery_voids_earlier_failures(world: 
     assert [(start.commit, start.number) for start in world.plan().start] == [("H+a", 3)]
 
 
+def test_a_gate_that_nothing_ever_passed_is_named_and_ends_what_was_tried_in_vain(world: World) -> None:
+    world.job("a")
+    world.job("b")
+    for commit in ("H+a", "H", "H"):
+        world.run(commit, FAILED)
+    world.run("H+a", FAILED)
+    world.run("H", FAILED)
+    assert world.ended() == {}  # `b` was not tried yet
+    world.run("H+b", FAILED)
+    world.run("H+b", FAILED)
+    assert world.ended() == {"a": reasons.GATE_NEVER_PASSED, "b": reasons.GATE_NEVER_PASSED}
+    world.run("before", PASSED)
+    assert world.ended() == {}
+
+
 def test_each_new_head_starts_afresh(world: World) -> None:
     world.job("a")
     for commit in ("H+a", "H"):

@@ -31,6 +31,8 @@ from tidegate.lane.decide.order import ordered
 
 LOOKED_AT_PER_RUNG = 4  # jobs that may be passed over for each rung, conflicts and failures among them
 LOOKED_AT_MORE = 16
+NEVER_PASSED_RUNS = 3  # failures of a head by a gate that nothing has ever passed
+BASE_RED_RUNS = 32  # failures of a head by any other gate: half an hour at one a minute
 
 
 @dataclass
@@ -48,6 +50,7 @@ class _Draft:
     demote: list[str] = field(default_factory=list)
     notes: dict[str, Place] = field(default_factory=dict)
     conflicted: dict[str, Conflict] = field(default_factory=dict)
+    helpless: dict[str, list[Gate]] = field(default_factory=dict)  # jobs that failed gates that the head fails too
     undecided: bool = False  # some job waits for evidence about the head
     again: list[float] = field(default_factory=list)
 
@@ -72,6 +75,7 @@ def plan(snapshot: Snapshot) -> Plan:
     if not snapshot.frozen and not runaway and snapshot.head:
         _climb(draft, _admit(draft, queue))
         _settle_conflicts(draft)
+        _settle_helpless(draft)
         for key in sorted(draft.red):
             _watch_base(draft, draft.red[key])
     return _finish(draft, queue, runaway)
@@ -191,8 +195,10 @@ def _meet_failure(draft: _Draft, job: Job, link: Formed, failed: list[Gate], tip
         names = ", ".join(gate.name for gate in green)
         draft.endings.append(Ending(job.uid, FAILED, reasons.GATES_FAILED, f"failed twice on its candidate: {names}"))
         return
-    if any(gate.key in draft.red for gate in failed):
+    red = [gate for gate in failed if gate.key in draft.red]
+    if red:
         draft.note(job, reasons.BASE_RED, f"the head itself fails {words}", link=link)
+        draft.helpless[job.uid] = red
         return
     draft.undecided = True
     draft.note(
@@ -200,6 +206,27 @@ def _meet_failure(draft: _Draft, job: Job, link: Formed, failed: list[Gate], tip
     )
     for gate in failed:
         _want_head(draft, gate)
+
+
+def _settle_helpless(draft: _Draft) -> None:
+    """A red head ends nobody as long as hope is left. None is left when every job was tried on it in vain, and a gate
+    that nothing ever passed fails it once more, or any gate fails it for half an hour."""
+    if draft.ladder or draft.form or draft.undecided:
+        return
+    snapshot = draft.snapshot
+    passed = {key for (key, _), runs in snapshot.runs.items() if any(run.verdict == PASSED for run in runs)}
+    for uid, gates in draft.helpless.items():
+        for gate in gates:
+            runs = draft.runs(gate, snapshot.head, snapshot.head_tree)
+            times = sum(run.verdict == FAILED for run in runs)
+            never = gate.key not in passed
+            if times >= (NEVER_PASSED_RUNS if never else BASE_RED_RUNS):
+                reason = reasons.GATE_NEVER_PASSED if never else reasons.BASE_RED
+                message = f"the head itself failed {gate.name} {times} times; the change can't be judged by it"
+                if never:
+                    message = f"nothing has ever passed {gate.name}, the head failed it {times} times: look at the gate"
+                draft.endings.append(Ending(uid, FAILED, reason, message))
+                break
 
 
 def _head(draft: _Draft, gate: Gate) -> Finding:
