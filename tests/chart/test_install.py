@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.support import objects
-from tests.support.chart import CHART, Object, helm
-from tests.support.cluster import Cluster, condition, fresh_name, wait_until
+from tests.support.chart import CHART, Object, helm, of_kind, rendered
+from tests.support.cluster import ROOT, Cluster, condition, fresh_name, wait_until
 from tests.support.gitserver import GitServer
 from tests.support.images import image
 
@@ -30,11 +30,26 @@ class Release:
     agent_class: str
     profile: str
 
-    def build(self, name: str, script: str) -> None:
-        """Apply a BuildRequest with one scripted task."""
-        tasks = [objects.task("only", script)]
-        build = objects.build(name, self.url, tasks, agent_class=self.agent_class, profile=self.profile)
+    def build(self, name: str, scripts: dict[str, str], url: str = "", profile: str = "") -> None:
+        """Apply a BuildRequest with a scripted task each."""
+        build = objects.build(
+            name,
+            url or self.url,
+            [objects.task(task, script) for task, script in scripts.items()],
+            agent_class=self.agent_class,
+            profile=profile or self.profile,
+            finalization={"maxAttempts": 1},
+        )
         self.cluster.apply(build, namespace=self.served)
+
+    def verdict(self, name: str) -> str:
+        """Wait until the build is finalized; the reason."""
+
+        def found() -> str:
+            condition_ = condition(self.get(name), "Finalized")
+            return str(condition_["reason"]) if condition_.get("status") == "True" else ""
+
+        return wait_until(found, 500, f"the verdict of {name}", every=1)
 
     def get(self, name: str) -> Object:
         """A BuildRequest as it is now."""
@@ -91,13 +106,8 @@ def logs(release: Release) -> str:
 
 
 def test_a_build_passes_with_the_charts_rights(release: Release) -> None:
-    release.build("first", "echo hello > hello.txt")
-
-    def verdict() -> Object:
-        found = condition(release.get("first"), "Finalized")
-        return found if found.get("status") == "True" else {}
-
-    assert wait_until(verdict, 240, "the verdict", every=1)["reason"] == "Passed"
+    release.build("first", {"only": "echo hello > hello.txt"})
+    assert release.verdict("first") == "Passed"
     assert release.get("first")["status"]["merges"]["merged"] == 1
     seen = logs(release)
     assert "orbidden" not in seen
@@ -114,9 +124,67 @@ def test_the_standby_is_ready_and_there_is_one_leader(release: Release) -> None:
     assert [pod for pod in operators if holder.startswith(pod["metadata"]["name"])]
 
 
+@pytest.fixture(scope="module")
+def python_project(release: Release, git_server: GitServer) -> Iterator[tuple[str, str]]:
+    """The URL of a Python project and the name of the chart's profile `standard` under a name of its own."""
+    seed = ROOT / "examples" / "mathkit-seed"
+    sources = [path for path in seed.rglob("*") if path.suffix in (".py", ".toml", ".md")]
+    files = {str(path.relative_to(seed)): path.read_text("utf-8") for path in sources}
+    profile = of_kind(rendered({}), "GateProfile")["standard"]
+    profile["metadata"]["name"] = name = fresh_name("standard")
+    release.cluster.apply(profile)
+    yield git_server.url(git_server.make_repository(files)), name
+    release.cluster.kubectl("delete", "gateprofile", name, "--wait=false")
+
+
+def gates(release: Release, task: str) -> dict[str, Object]:
+    """What the gates said of a task's newest change."""
+    jobs = [j for j in release.cluster.list("mergejobs", release.served) if task in j["spec"]["taskRef"]["name"]]
+    newest = max(jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]))
+    return {gate["name"]: gate for gate in newest["status"]["gates"]}
+
+
+TESTED = """cat > mathkit/double.py <<'END'
+def double(number: int) -> int:
+    return 2 * number
+END
+cat > tests/test_double.py <<'END'
+from mathkit.double import double
+
+
+def test_double() -> None:
+    assert double(4) == 8
+END
+"""
+
+UNTESTED = """cat > mathkit/sign.py <<'END'
+def sign(number: int) -> int:
+    if number > 0:
+        return 1
+    if number < 0:
+        return -1
+    if number == 0:
+        return 0
+    raise AssertionError
+END
+"""
+
+
+def test_the_standard_profile_lets_in_what_is_tested(release: Release, python_project: tuple[str, str]) -> None:
+    release.build("python", {"tested": TESTED, "untested": UNTESTED}, *python_project)
+    assert release.verdict("python") == "Exhausted"
+    status = release.get("python")["status"]
+    assert (status["merges"]["merged"], [change["reason"] for change in status["unmerged"]]) == (1, ["GatesFailed"])
+    passed = {name: gate["verdict"] for name, gate in gates(release, "-tested").items()}
+    assert passed == {"lint": "Passed", "types": "Passed", "tests": "Passed"}
+    failed = gates(release, "-untested")
+    assert (failed["types"]["verdict"], failed["tests"]["verdict"]) == ("Passed", "Failed")
+    assert "Required test coverage of 85" in failed["tests"]["logTail"]
+
+
 def test_the_operator_lets_go_when_it_is_uninstalled(release: Release) -> None:
     """Runs last: it removes the release in the middle of a build."""
-    release.build("second", "sleep 600")
+    release.build("second", {"only": "sleep 600"})
     wait_until(lambda: release.get("second")["metadata"].get("finalizers"), 60, "the finalizer")
     helm("uninstall", release.name, "--namespace", release.home, kubeconfig=release.cluster.kubeconfig)
     assert not release.get("second")["metadata"].get("finalizers")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.cluster import Cluster, RefusedError, fresh_name
+from tests.support.cluster import ROOT, Cluster, RefusedError, fresh_name
 from tests.support.fill import LIMIT_BYTES
 from tests.support.largest import largest, largest_status
 from tests.support.valid import COMMIT, REMOVED, SPECS, URL, Object, changed, valid
@@ -70,6 +71,11 @@ def test_the_smallest_objects_are_accepted(cluster: Cluster, kind: str, spec: Ob
 @pytest.mark.parametrize("kind", SPECS)
 def test_the_objects_that_other_tests_spoil_are_good(cluster: Cluster, kind: str) -> None:
     create(cluster, valid(kind))
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_examples_are_accepted(cluster: Cluster, example: Path) -> None:
+    cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", str(example))
 
 
 def test_a_build_gets_its_defaults(cluster: Cluster) -> None:
