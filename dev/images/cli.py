@@ -28,9 +28,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "localhost/tidegate-base:12"
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-LAYERED = frozenset(
-    {"operator", "runner"}
-)  # images of our own code: their layers stay, so that an edit is built in seconds
+# Images with code of ours over many packages: their layers stay, so that an edit is built in seconds
+LAYERED = frozenset({"operator", "runner", "agent-aider"})
 FORMAT = "2"  # part of every key: raise it when the way of building changes what comes out
 
 

@@ -43,7 +43,7 @@ class Usage:
 class BoundedModel(models.Model):  # type: ignore[misc]
     """A model behind an OpenAI-compatible server: its limits are given, never looked up, and its use is counted."""
 
-    def __init__(self, name: str, limits: ModelLimits, usage: Usage) -> None:
+    def __init__(self, name: str, limits: ModelLimits, stops: list[str], usage: Usage) -> None:
         full_name = f"openai/{name}"
         models.model_info_manager.local_model_metadata[full_name] = {
             "max_input_tokens": limits.context_tokens,
@@ -57,6 +57,7 @@ class BoundedModel(models.Model):  # type: ignore[misc]
         self.weak_model = self.editor_model = self
         self.usage = usage
         self.limits = limits
+        self.stops = stops
         self.edit_format = "whole"
         self.use_repo_map = False
         self.streaming = False
@@ -70,6 +71,7 @@ class BoundedModel(models.Model):  # type: ignore[misc]
             "seed": self.limits.seed * 100 + turn,
             "timeout": self.limits.call_seconds,
             "num_retries": 0,
+            **({"stop": self.stops} if self.stops else {}),
         }
 
     def send_completion(self, *arguments: Any, **options: Any) -> Any:
@@ -106,8 +108,10 @@ class Conversation:
         usage: Usage,
     ) -> None:  # fmt: skip
         scratch = Path(os.environ.get("TMPDIR", "/tmp"))
+        # A small model likes to repeat the tests: there its answer ends. Providers take four such texts at most
+        stops = [f"\n{test}\n" for test in tests[:4]]
         self.coder = Coder.create(
-            main_model=BoundedModel(model, limits, usage),
+            main_model=BoundedModel(model, limits, stops, usage),
             edit_format="whole",
             io=ScopedIO(allowed, scratch / "aider.chat.history.md"),
             fnames=[str(Path(target).absolute()) for target in targets],

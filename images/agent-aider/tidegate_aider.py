@@ -110,12 +110,12 @@ def first_message(settings: Settings, targets: list[str], tests: list[str]) -> s
     """What Aider is asked first: the prompt, then where the work goes and what judges it."""
     parts = [settings.prompt]
     if targets:
-        parts.append(f"Write the whole content of {' and '.join(targets)}. Change no other file.")
+        parts.append(f"Write the whole content of {' and '.join(targets)} and of no other file.")
     if tests:
         parts.append(f"The tests in {' and '.join(tests)} must pass as they are; they say what each function returns.")
     statements = [a for a in settings.acceptance if a not in tests]
     parts += [f"Accepted when: {statement}" for statement in statements]
-    parts.append("Give full type annotations (`list[int]`, not `list`) and docstrings of one line; no example usage.")
+    parts.append("Annotate every parameter and result. Docstrings have one line. No example usage, and no tests.")
     return "\n\n".join(parts)
 
 
