@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.cluster import Cluster, fresh_name
 from tests.support.gitserver import GitServer
 from tests.support.operator import Operator
+
+
+settings.register_profile("thorough", max_examples=2000, deadline=None)  # pytest --hypothesis-profile=thorough
 
 
 @pytest.fixture(scope="session")

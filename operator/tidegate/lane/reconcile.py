@@ -71,7 +71,10 @@ class Lanes:
             return await self._idle(key)
         try:
             state = await self._ready(key, view, seen)
-            return await self._work(key, see(self._ctx, view), state)
+            now = see(self._ctx, view)
+            if _intents(now) - _intents(seen):
+                return 0.0  # written after the lane was taken, perhaps by a newer holder: take it again, then decide
+            return await self._work(key, now, state)
         except PermanentError as error:
             await self._block(key, view, error.reason, error.message)
             return BLOCKED_SECONDS
@@ -353,6 +356,12 @@ class Lanes:
                 await self._ctx.writer.patch_status(key, status)
             except NotFound:
                 log.debug("the lane is gone", extra={"lane": key.name})
+
+
+def _intents(seen: Seen) -> set[tuple[str, str]]:
+    """Jobs in the middle of landing, each with the ledger value that its push starts from."""
+    landings = ((job.meta.uid, job.status.get("landing")) for job in seen.open)
+    return {(uid, landing.get("ledger") or "") for uid, landing in landings if landing}
 
 
 def install(ctx: Context) -> None:
