@@ -13,7 +13,6 @@ from tests.support.cluster import Cluster, fresh_name
 from tests.support.gitserver import GitServer
 from tests.support.operator import Operator
 
-
 settings.register_profile("thorough", max_examples=2000, deadline=None)  # pytest --hypothesis-profile=thorough
 
 
