@@ -33,6 +33,7 @@ COMPONENT_GATE = "gate"
 MANAGED_PODS_SELECTOR = f"{LABEL_MANAGED_BY}={OPERATOR}"
 
 # Annotations
+ANNOTATION_SLOT_RELEASED = "tidegate.dev/slot-released"  # on an AgentTask: when its build last took the slot back
 ANNOTATION_GIT_URL = "tidegate.dev/git-url"  # on a Secret: the URL prefix its credentials are for
 
 FINALIZER_BUILD = f"{GROUP}/stop-work"

@@ -27,6 +27,10 @@ DELETED = "Deleted"
 # -- finalization
 PASSED = "Passed"
 EXHAUSTED = "Exhausted"
+FINALIZING = "Finalizing"
+SWEEP_RED = "SweepRed"
+SWEEP_TIMED_OUT = "SweepTimedOut"
+REFS_NOT_DELETED = "RefsNotDeleted"
 # -- tasks: why pending
 PENDING = "Pending"
 WAITING_FOR_DEPENDENCIES = "WaitingForDependencies"

@@ -42,6 +42,33 @@ class Actor:
         except NotFound:
             log.debug("the build is gone already", extra={"build": view.meta.name})
 
+    async def stop_work(self, world: World, decision: Decision) -> None:
+        """Fence slots that are taken back, cancel what is open, delete sweep runs, as the decision says."""
+        if decision.fence:
+            await self.fence(world, decision.fence)
+        if decision.cancel:
+            await self.cancel(world)
+        if decision.drop_sweep:
+            await self.drop_sweep(world)
+
+    async def fence(self, world: World, names_: tuple[str, ...]) -> None:
+        """Move tasks that lose their slot: a start that another leader decided before this is refused then. Raises
+        Conflict when one of them moved by itself: it may have started."""
+        await self._all(self._fence(world, name) for name in names_)
+
+    async def _fence(self, world: World, name: str) -> None:
+        record = self._index.state(world.uid).records.get(name)
+        if record is None:
+            return
+        meta = {
+            "resourceVersion": str(record.view.meta.resource_version),
+            "annotations": {names.ANNOTATION_SLOT_RELEASED: world.now.isoformat()},
+        }
+        try:
+            await self._ctx.writer.patch("AgentTask", world.namespace, name, {"metadata": meta})
+        except NotFound:
+            return
+
     async def make_children(self, world: World, decision: Decision) -> None:
         """Create everything the decision asks for. Raises PermanentError(NameTaken) after all others were made."""
         if decision.make_lane:

@@ -68,10 +68,9 @@ class BuildReconciler:
         if decision.add_finalizer:
             await self._actor.set_finalizer(view, present=True)
             return 0.0
-        if decision.cancel:
-            await self._actor.cancel(world)
-        if decision.drop_sweep:
-            await self._actor.drop_sweep(world)
+        if world.finalized and view.status.get("observedGeneration") != view.meta.generation:
+            await self._acknowledge(view)
+        await self._actor.stop_work(world, decision)
         problem: PermanentError | None = None
         try:
             await self._actor.make_children(world, decision)
@@ -81,6 +80,12 @@ class BuildReconciler:
             await self._write_status(view, world, decision.status, problem)
         for type_, reason, note in decision.events:
             await self._ctx.writer.event("BuildRequest", view, type_, reason, note)
+        if problem is not None:
+            return HELD_AGAIN
+        return await self._clear_away(view, world, decision)
+
+    async def _clear_away(self, view: BuildView, world: World, decision: Decision) -> float | None:
+        """What follows the end: children, refs and the build itself go."""
         if decision.purge:
             await self._actor.purge(world)
         if decision.delete_build:
@@ -90,8 +95,6 @@ class BuildReconciler:
         if decision.remove_finalizer:
             await self._actor.set_finalizer(view, present=False)
             return None
-        if problem is not None:
-            return HELD_AGAIN
         return PURGE_AGAIN if decision.purge else decision.again
 
     async def _write_status(
@@ -114,6 +117,12 @@ class BuildReconciler:
         key = Key("BuildRequest", view.meta.namespace, view.meta.name)
         await self._ctx.writer.patch_status(key, made, resource_version=view.meta.resource_version)
         self._measure(world, update)
+
+    async def _acknowledge(self, view: BuildView) -> None:
+        """An edit of a finished build was seen and changes nothing: else tools would wait for it for ever."""
+        key = Key("BuildRequest", view.meta.namespace, view.meta.name)
+        seen = {"observedGeneration": view.meta.generation}
+        await self._ctx.writer.patch_status(key, seen, resource_version=view.meta.resource_version)
 
     def _measure(self, world: World, update: StatusUpdate) -> None:
         if update.sweep.number > world.sweep.number:
@@ -157,7 +166,7 @@ class BuildReconciler:
                 log.info("refs could not be deleted yet", extra={"build": str(view.meta.name), "error": str(error)})
                 return False
             note = f"refs of {len(uids)} tasks under {names.REF_PREFIX}/ stay on the remote: {error}"
-            await self._ctx.writer.event("BuildRequest", view, "Warning", "RefsNotDeleted", note)
+            await self._ctx.writer.event("BuildRequest", view, "Warning", reasons.REFS_NOT_DELETED, note)
         return True
 
 

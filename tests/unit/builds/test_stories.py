@@ -179,8 +179,9 @@ def test_a_terminal_build_is_not_restarted_by_an_edit_or_a_new_task() -> None:
     model.patch("BuildRequest", "mk", {"spec": {"finalization": {"maxAttempts": 9}, "desiredState": "Cancelled"}})
     late = {"metadata": {"name": "late"}, "spec": {"buildRef": {"name": "mk"}, "prompt": "x"}}
     model.create("AgentTask", late)
+    model.patch("BuildRequest", "mk", {"metadata": {"generation": 2}})
     model.settle()
-    assert model.build["status"] == before
+    assert model.build["status"] == before | {"observedGeneration": 2}
     assert "ownerReferences" not in tasks_of(model)["late"]["metadata"]
 
 
@@ -327,7 +328,10 @@ def test_a_retry_gives_its_slot_away_while_it_waits() -> None:
     assert model.build["status"]["slots"] == ["mk-1-a"]
     model.start("mk-1-a")
     model.end("mk-1-a", "Pending", backoff=20)
+    before = tasks_of(model)["mk-1-a"]["metadata"]["resourceVersion"]
     model.settle()
+    # It was moved first: a start that a stopped leader decided before this is refused by the API server.
+    assert tasks_of(model)["mk-1-a"]["metadata"]["resourceVersion"] != before
     assert model.build["status"]["slots"] == ["mk-1-b"]
     model.start("mk-1-b")
     model.end("mk-1-b")

@@ -49,6 +49,7 @@ def _active(world: World, mergeable: tuple[Change, ...]) -> Decision:
     )
     return Decision(
         make_lane=not world.lane.uid,
+        fence=held.fenced,
         adopt=world.adoptable,
         tasks=step.tasks,
         iteration=step.iteration,
@@ -74,7 +75,7 @@ def _ending(world: World, step: PlanStep, held: Slots, final: FinalStep) -> Deci
     dropped: tuple[str, ...] = (reasons.STALLED,)
     events = [*_plan_events(step), *_sweep_events(final.sweep, final.fixes)]
     if final.began:
-        events.append(("Normal", "Finalizing", "no task can start any more: drain, retry, sweep, verdict"))
+        events.append(("Normal", reasons.FINALIZING, "no task can start any more: drain, retry, sweep, verdict"))
     if final.verdict is not None:
         conditions, dropped = _with_verdict(conditions, final.verdict)
         kind = "Normal" if final.verdict.passed else "Warning"
@@ -89,6 +90,7 @@ def _ending(world: World, step: PlanStep, held: Slots, final: FinalStep) -> Deci
         verdict=final.verdict,
     )
     return Decision(
+        fence=held.fenced,
         fixes=final.fixes,
         requeue=final.requeue,
         start_sweep=final.sweep.start or unfinished_start(world),
@@ -115,6 +117,8 @@ def _conditions(world: World, step: PlanStep) -> tuple[Condition, ...]:
     complete = step.planning.complete and not tasks.unfinished and not step.tasks and step.planner is None
     drained = not tasks.jobs_open and not tasks.unsettled
     queue = f"{tasks.jobs_open} merge jobs open, {tasks.jobs_merged} merged, {tasks.jobs_failed} failed"
+    if world.lane.frozen:
+        queue += f"; lane {world.lane.name} is frozen: {world.lane.frozen}"
     stuck = f"; {tasks.waiting} wait for dependencies" if tasks.waiting else ""
     stalled = _stalled(world)
     return (
@@ -185,7 +189,7 @@ def _sweep_events(sweep: SweepStep, wanted: tuple[Fix, ...]) -> list[tuple[str, 
     if sweep.outcome not in ("Red", "TimedOut") or sweep.condition is None:
         return []
     fixers = f"; {len(wanted)} Fixer tasks" if wanted else ""
-    return [("Warning", "SweepRed", sweep.condition[2] + fixers)]
+    return [("Warning", reasons.SWEEP_RED, sweep.condition[2] + fixers)]
 
 
 def _again(world: World) -> float:

@@ -30,6 +30,7 @@ class Decision:
     """One round's work. Everything in it can be carried out twice: names are fixed, existing objects are left alone."""
 
     add_finalizer: bool = False
+    fence: tuple[str, ...] = ()  # tasks that lose their slot and may start again
     make_lane: bool = False
     adopt: tuple[str, ...] = ()
     cancel: bool = False  # have every open task and MergeJob end

@@ -18,6 +18,7 @@ class Slots:
     held: tuple[str, ...]
     granted: tuple[str, ...] = ()
     released: tuple[str, ...] = ()
+    fenced: tuple[str, ...] = ()  # of `released`: may start again, so that their slot is taken back with a fence
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -37,10 +38,12 @@ def is_free(slot: Slot, world: World) -> bool:
 def slots(world: World, *, grant: bool) -> Slots:
     """Release what is free, then give slots to ready tasks in order, never above maxParallel."""
     held = tuple(slot.task for slot in world.tasks.slots if not is_free(slot, world))
-    released = tuple(slot.task for slot in world.tasks.slots if is_free(slot, world))
+    free = [slot for slot in world.tasks.slots if is_free(slot, world)]
+    released = tuple(slot.task for slot in free)
+    fenced = tuple(slot.task for slot in free if not (slot.gone or slot.terminal))
     room = world.spec.max_parallel - len(held) - world.tasks.stray
     if not grant or room <= 0:
-        return Slots(held, (), released)
+        return Slots(held, (), released, fenced)
     taken = set(held)
     ready = [task for task in world.tasks.ready if task not in taken]
-    return Slots(held, tuple(ready[:room]), released)
+    return Slots(held, tuple(ready[:room]), released, fenced)

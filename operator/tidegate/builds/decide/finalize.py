@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from tidegate.api import reasons
 from tidegate.builds.decide.planning import PlanStep
-from tidegate.builds.decide.sweep import SWEEP_TIMED_OUT, Fix, SweepStep, fixes, judge
+from tidegate.builds.decide.sweep import Fix, SweepStep, fixes, judge
 from tidegate.builds.decide.world import MAX_NAMED, Change, Finalization, GateResult, Sweep, World
 
 # A job that failed for one of these may do better on the same head.
@@ -100,7 +100,7 @@ def _sweep(world: World, final: Finalization) -> tuple[SweepStep, Finalization]:
             greens=0,
             red_time=world.now,
         )
-        late = SweepStep(judged, outcome="TimedOut", condition=("False", SWEEP_TIMED_OUT, message))
+        late = SweepStep(judged, outcome="TimedOut", condition=("False", reasons.SWEEP_TIMED_OUT, message))
         return late, replace(final, sweep=number, sweep_start=None)
     if step.outcome or not sweep.runs:
         return replace(step, start=step.sweep.number + 1), final

@@ -46,7 +46,7 @@ def cancel(world: World) -> Decision:
         (reasons.SUCCEEDED, "Unknown", reasons.CANCELLED, waiting),
     )
     update = replace(update, conditions=conditions, dropped=(reasons.STALLED,))
-    return Decision(cancel=True, drop_sweep=True, status=update, again=LOOK_AGAIN)
+    return Decision(fence=held.fenced, cancel=True, drop_sweep=True, status=update, again=LOOK_AGAIN)
 
 
 def ending(verdict: Verdict) -> tuple[Condition, ...]:

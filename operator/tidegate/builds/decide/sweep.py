@@ -11,7 +11,6 @@ from tidegate.builds.decide.world import GateResult, Sweep, World
 PASSED = "Passed"
 FAILED = "Failed"
 INFRA = "Infra"
-SWEEP_TIMED_OUT = "SweepTimedOut"
 
 # One category a sweep: what keeps the code from being built comes before what judges it.
 _CATEGORIES: tuple[tuple[str, ...], ...] = (

@@ -157,6 +157,7 @@ class Lane:
     ready: bool = False
     stalled: tuple[str, str] | None = None  # reason and message
     head: str = ""
+    frozen: str = ""  # why nothing may land, empty while it may
     behind: bool = False  # a change of this build has landed and the lane doesn't show it yet
 
 
