@@ -362,6 +362,19 @@ def test_large_files_and_sparse_ones_are_refused_without_being_read(bench: Bench
     assert "good.py" in bench.files(report.commit)
 
 
+def test_a_large_file_of_the_base_stays_and_a_change_of_it_is_named(tmp_path: Path, server: GitServer) -> None:
+    large = b"x" * (walk.MAX_FILE_BYTES + 5)
+    seed(server, "project", {"same.bin": large, "other.bin": large + b"y"})
+    bench = Bench(tmp_path / "pod", server)
+    bench.prepare()
+    bench.write("other.bin", large + b"z")
+    bench.write("good.py", "x = 1\n")
+    bench.exits(0)
+    report = bench.publish()
+    assert refused(report) == {"other.bin": "larger than 32 MiB"}
+    assert report.files_changed == 1
+
+
 def test_names_that_mean_something_to_git_or_a_terminal(bench: Bench) -> None:
     for name in (
         ":(top)x",

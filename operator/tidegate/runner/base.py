@@ -14,6 +14,7 @@ from tidegate.clients.git import Git, Stream
 from tidegate.runner.paths import EXECUTABLE, GITLINK, LINK, is_dot_git
 from tidegate.runner.walk import open_directory
 
+_PIECE = 4 * 1024 * 1024
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -73,13 +74,20 @@ class Blobs:
 
     def read(self, oid: str) -> bytes:
         """A blob's content. Raises GitError; LookupError when there is no such object."""
+        return b"".join(self.pieces(oid))
+
+    def pieces(self, oid: str) -> Iterator[bytes]:
+        """A blob's content piece by piece, to be taken to its end. Raises as `read`."""
         self._stream.write(oid.encode() + b"\n")
         head = self._stream.line().split()
         if len(head) != 3:
             raise LookupError(f"git holds no object {oid}")
-        content = self._stream.read(int(head[2]))
+        left = int(head[2])
+        while left:
+            piece = self._stream.read(min(left, _PIECE))
+            left -= len(piece)
+            yield piece
         self._stream.read(1)
-        return content
 
 
 def is_layable(path: bytes) -> bool:
@@ -139,9 +147,10 @@ def _lay_entry(fd: int, name: bytes, entry: Entry, blobs: Blobs) -> None:
         mode = stat.S_IMODE(0o755 if entry.mode == EXECUTABLE else 0o644)
         file = os.open(name, _NEW_FILE, mode, dir_fd=fd)
         try:
-            content = memoryview(blobs.read(entry.oid))
-            while content:
-                content = content[os.write(file, content) :]
+            for piece in blobs.pieces(entry.oid):
+                content = memoryview(piece)
+                while content:
+                    content = content[os.write(file, content) :]
             os.fchmod(file, mode)
         finally:
             os.close(file)

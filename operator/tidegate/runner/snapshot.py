@@ -104,6 +104,14 @@ class _Collector:
         self.entries[path] = Entry(mode, found[2], stamp.size)
         return True
 
+    def unchanged(self, path: bytes, mode: int, size: int, name: Callable[[], str]) -> bool:
+        """Keep a large file of the base that is as it was."""
+        before = self.base.entries.get(path)
+        if before is None or before.mode != mode or before.size != size or name() != before.oid:
+            return False
+        self.entries[path] = before
+        return True
+
     def _refusal(self, path: bytes, mode: int, content: bytes) -> str:
         if path in self.base.entries:
             entry = self.base.entries[path]
@@ -138,6 +146,7 @@ def take_snapshot(
             base.is_tracked,
             take=lambda *found: collector.take(*found),
             known=lambda *found: collector.known(*found),
+            unchanged=lambda *found: collector.unchanged(*found),
             stopped=limits.stopped,
             max_names=4 * limits.max_files + 2 * len(base.entries) + 10_000,
             deadline=limits.deadline,

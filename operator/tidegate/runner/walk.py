@@ -6,6 +6,7 @@ a way out. O_NONBLOCK keeps a FIFO from stopping us. Nothing here runs git or re
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import time
@@ -55,13 +56,15 @@ class Reader:
     """What the walk tells and asks whoever uses it.
 
     `ignored` gets the untracked paths of one level (directories end with a slash) and returns those to leave out.
-    `known` may answer from a file's stamp that its content need not be read again. `take` gets each file's content.
+    `known` may answer from a file's stamp that its content need not be read again. `take` gets each file's content;
+    of one too large, `unchanged` gets the size and what computes its name in git, and may say that it is as it was.
     """
 
     ignored: Callable[[Sequence[bytes]], Collection[bytes]]
     tracked: Callable[[bytes], bool]
     take: Callable[[bytes, int, bytes, Stamp], None]
     known: Callable[[bytes, int, Stamp], bool] = lambda _path, _mode, _stamp: False
+    unchanged: Callable[[bytes, int, int, Callable[[], str]], bool] = lambda _path, _mode, _size, _name: False
     stopped: Callable[[], bool] = lambda: False
     max_names: int = 1_000_000
     deadline: float = float("inf")  # on the monotonic clock
@@ -202,7 +205,10 @@ def _read_file(fd: int, name: bytes, path: bytes, reader: Reader) -> None:
         stamp = _stamp(status)
         if reader.known(path, mode, stamp):
             return
-        content = None if status.st_size > MAX_FILE_BYTES else _read_all(file, MAX_FILE_BYTES, status.st_size)
+        size = status.st_size
+        if size > MAX_FILE_BYTES and reader.unchanged(path, mode, size, lambda: _blob_name(file, size, reader.check)):
+            return
+        content = None if size > MAX_FILE_BYTES else _read_all(file, MAX_FILE_BYTES, size)
     finally:
         os.close(file)
     if content is None:
@@ -221,6 +227,17 @@ def _read_all(file: int, limit: int, expected: int) -> bytes | None:
             return None
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _blob_name(file: int, size: int, check: Callable[[], None]) -> str:
+    """The name that git gives to a file's content, read in pieces."""
+    digest = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    left = size
+    while left > 0 and (chunk := os.read(file, min(left, 1024 * 1024))):
+        check()
+        digest.update(chunk)
+        left -= len(chunk)
+    return digest.hexdigest() if left == 0 else ""
 
 
 def _stamp(status: os.stat_result) -> Stamp:
