@@ -131,8 +131,13 @@ def test_all_gates_of_all_jobs_in_a_candidate_are_required(world: World) -> None
     world.job("b")
     world.run("H+a+b", PASSED)
     world.run("H+a", PASSED)
+    world.run("tree:H+a", PASSED, LINT)
+    assert world.landed() == ["a"]
+    world.runs.pop((LINT.key, "tree:H+a"))
     assert world.landed() == []  # lint of `a` is missing everywhere
     world.run("tree:H+a+b", PASSED, LINT)
+    assert world.landed() == []  # of `a` alone lint has no verdict yet
+    world.run("tree:H+a", PASSED, LINT)
     assert world.landed() == ["a", "b"]
 
 
@@ -174,9 +179,16 @@ def test_a_ladder_gates_ahead_and_lands_the_deepest_that_passed(world: World) ->
         world.run(commit, "")
     world.runs.pop((TESTS.key, "H+a+b"))
     world.run("H+a+b", PASSED)
-    assert world.landed() == ["a", "b"]
+    assert world.landed() == []  # one pass on top of `a` doesn't clear it
+    assert world.started() == ["H+a+b+c+d"]  # what passed takes no slot
+    world.runs.pop((TESTS.key, "H+a+b+c"))
+    world.run("H+a+b+c", PASSED)
+    assert world.landed() == ["a", "b", "c"]
     world.every_commit = True
     assert world.landed() == []
+    world.runs.pop((TESTS.key, "H+a"))
+    world.run("H+a", PASSED)
+    assert world.landed() == ["a", "b", "c"]
 
 
 def test_what_landed_below_keeps_what_stands_above(world: World) -> None:

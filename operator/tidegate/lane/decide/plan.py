@@ -32,6 +32,8 @@ from tidegate.lane.decide.order import ordered
 LOOKED_AT_PER_RUNG = 4  # jobs that may be passed over for each rung, conflicts and failures among them
 LOOKED_AT_MORE = 16
 NEVER_PASSED_RUNS = 3  # failures of a head by a gate that nothing has ever passed
+DEEPEST = 2  # a ladder has fewer rungs than this many for each candidate that is gated at once
+CLEARING_PASSES = 2  # of candidates on top of a change, where its own has no verdict yet
 BASE_RED_RUNS = 32  # failures of a head by any other gate: half an hour at one a minute
 
 
@@ -106,7 +108,7 @@ def _climb(draft: _Draft, queue: list[Job]) -> None:
     window = 1 if draft.red else max(draft.snapshot.window, 1)
     remaining, tip = list(queue), draft.snapshot.head
     budget = window * LOOKED_AT_PER_RUNG + LOOKED_AT_MORE + len(queue) * bool(draft.red)
-    while remaining and len(draft.ladder) < window and budget:
+    while remaining and _room(draft, window) and budget:
         budget -= 1
         job = _pick(draft, tip, remaining)
         remaining.remove(job)
@@ -120,6 +122,12 @@ def _climb(draft: _Draft, queue: list[Job]) -> None:
             _meet_conflict(draft, job, link, tip)
         else:
             _meet_nothing(draft, job, link, tip)
+
+
+def _room(draft: _Draft, window: int) -> bool:
+    """Whether one more candidate may be gated: those that passed and wait for others take no slot."""
+    undecided = sum(rung.state != PASSED for rung in draft.ladder)
+    return undecided < window and len(draft.ladder) < max(window * DEEPEST - 1, 1)
 
 
 def _pick(draft: _Draft, tip: str, remaining: list[Job]) -> Job:
@@ -324,10 +332,17 @@ def _listed(files: tuple[str, ...]) -> str:
 
 
 def _landable(draft: _Draft) -> tuple[Rung, ...]:
-    """The deepest rung that passed with nothing suspect below it; all of them where every commit must be green."""
+    """The deepest rung that passed, with nothing suspect below it and each change below it cleared: its own candidate
+    passed, or two that hold it did. One pass above isn't enough: a change that fails most of its runs would slip in
+    by the luckiest of the candidates on top of it. Where every commit must be green, all rungs below have passed."""
+    passes = 0
+    cleared = []
+    for rung in reversed(draft.ladder):
+        passes += rung.state == PASSED
+        cleared.append(rung.state == PASSED or (passes >= CLEARING_PASSES and not draft.snapshot.every_commit))
     depth = 0
-    for number, rung in enumerate(draft.ladder, 1):
-        if rung.state == SUSPECT or (draft.snapshot.every_commit and rung.state != PASSED):
+    for number, (rung, clear) in enumerate(zip(draft.ladder, reversed(cleared), strict=True), 1):
+        if rung.state == SUSPECT or not clear:
             break
         if rung.state == PASSED:
             depth = number
