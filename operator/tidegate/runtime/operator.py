@@ -87,7 +87,7 @@ class Operator:
         try:
             done, _ = await asyncio.wait({*tasks, stopper}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopper}:
-                log.error("cannot go on", extra={"task": task.get_name()}, exc_info=task.exception())
+                log.error("cannot go on", extra={"task": task.get_name()}, exc_info=_error_of(task))
         finally:
             await self._leave(tasks)
         if stopper not in done:
@@ -197,6 +197,10 @@ class Operator:
         task: asyncio.Task[None] = asyncio.create_task(coroutine, name=name)  # type: ignore[arg-type]
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _error_of(task: asyncio.Task[None]) -> BaseException | None:
+    return None if task.cancelled() else task.exception()
 
 
 def _settle_memory() -> None:
