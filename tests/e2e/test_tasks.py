@@ -125,9 +125,9 @@ def test_an_image_that_is_not_there_is_the_clusters_failure(team: Team) -> None:
 
 
 def test_cancel_stops_the_pod_and_keeps_the_work(team: Team) -> None:
-    start(team, "stopped", "echo half > half.txt; exec sleep 600")
+    start(team, "stopped", "echo half > half.txt; echo begun; exec sleep 600")
     team.task_in_state("stopped", "Running", 120)
-    wait_until(lambda: _agent_runs(team, "stopped-1"), 120, "the agent to run")
+    wait_until(lambda: _has_begun(team, "stopped-1"), 120, "the script to run", every=1)
     team.cluster.patch("agenttask", "stopped", team.namespace, {"spec": {"desiredState": "Cancelled"}})
     status = team.task_in_state("stopped", "Cancelled", 120)
     assert [a["outcome"] for a in status["attempts"]] == ["Cancelled"]
@@ -138,8 +138,8 @@ def test_cancel_stops_the_pod_and_keeps_the_work(team: Team) -> None:
 
 
 def test_a_pod_that_somebody_deletes_is_replaced(team: Team) -> None:
-    start(team, "evicted", "echo part >> part.txt; sleep 8; echo whole > whole.txt", retryLimit=0)
-    wait_until(lambda: _agent_runs(team, "evicted-1"), 120, "the agent to run")
+    start(team, "evicted", "echo part >> part.txt; echo begun; sleep 8; echo whole > whole.txt", retryLimit=0)
+    wait_until(lambda: _has_begun(team, "evicted-1"), 120, "the script to run", every=1)
     team.cluster.kubectl("delete", "pod", "evicted-1", "-n", team.namespace, "--wait=false")
     status = team.task_in_state("evicted", "Complete", 180)
     first = status["attempts"][0]
@@ -163,8 +163,8 @@ def test_deleting_a_task_takes_its_pod_with_it(team: Team) -> None:
     wait_until(lambda: gone(team, "pod", "dropped-1"), 120, "its Pod to go", every=1)
 
 
-def _agent_runs(team: Team, pod: str) -> bool:
-    if gone(team, "pod", pod):
+def _has_begun(team: Team, pod: str) -> bool:
+    try:
+        return "begun" in team.cluster.kubectl("logs", pod, "-c", "agent", "-n", team.namespace)
+    except RefusedError:
         return False
-    statuses = team.cluster.get("pod", pod, team.namespace)["status"].get("containerStatuses") or []
-    return any("running" in s["state"] for s in statuses)
