@@ -6,148 +6,29 @@ Everything can be made again from the cache (`rebuild`), and is the same then.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
 from itertools import islice
 
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.views import MergeJobView, PodView, TaskView, condition, condition_status
-from tidegate.builds.decide.world import ACTIVE, FIXER, MAX_NAMED, MAX_UNMERGED, PLANNER, TERMINAL, Change
+from tidegate.builds.decide.world import ACTIVE, MAX_NAMED, MAX_UNMERGED, TERMINAL, Change
+from tidegate.builds.state import (
+    BuildState,
+    Job,
+    Phase,
+    Record,
+    change_of,
+    has_work,
+    is_sweep_fixer,
+    outcome,
+    said_unmerged,
+    task_of,
+)
 from tidegate.runtime.cache import Cache
 from tidegate.runtime.context import parse_time
 from tidegate.runtime.keys import Key
-
-_NOT_SETTLED = frozenset({reasons.WAITING, reasons.PROGRESSING, reasons.LANDING, reasons.GATING, reasons.PENDING})
-
-
-class Phase(Enum):
-    """Where a task stands from its build's view."""
-
-    READY = "ready"
-    DELAYED = "delayed"  # ready, but not before its next attempt's time
-    WAITING = "waiting"  # for dependencies
-    ACTIVE = "active"  # assigned, running, or with an attempt that has not ended
-    CANCELLING = "cancelling"  # Pending and asked to end
-    LEAVING = "leaving"  # Pending and being deleted
-    DONE = "done"
-
-
-@dataclass(slots=True)
-class Job:
-    """A MergeJob of a build."""
-
-    view: MergeJobView
-    task: str
-    ended: bool
-    merged: bool
-
-
-@dataclass(slots=True)
-class Record:
-    """A task of a build, with what was derived from it when it last changed."""
-
-    view: TaskView
-    phase: Phase
-    unsettled: bool
-    unmerged: bool
-    stalled: bool
-    usage: tuple[int, int, int]
-    place: tuple[int, str, str]  # priority, creation, name: the order of dispatch
-
-
-@dataclass(slots=True)
-class BuildState:
-    """All that is derived from one build's tasks and jobs."""
-
-    records: dict[str, Record] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
-    ready: list[tuple[int, str, str]] = field(default_factory=list)  # sorted
-    by_phase: dict[Phase, dict[str, None]] = field(default_factory=lambda: {phase: {} for phase in Phase})
-    unsettled: dict[str, None] = field(default_factory=dict)
-    unmerged: dict[str, None] = field(default_factory=dict)
-    bad: dict[str, None] = field(default_factory=dict)
-    stalled: dict[str, None] = field(default_factory=dict)
-    fixing: Counter[str] = field(default_factory=Counter)  # open Fixers of sweeps, by gate
-    handoffs: int = 0
-    running_others: int = 0
-    usage: list[int] = field(default_factory=lambda: [0, 0, 0])
-    jobs: dict[str, Job] = field(default_factory=dict)
-    jobs_of: dict[str, dict[str, None]] = field(default_factory=dict)  # names of jobs by task
-    jobs_open: dict[str, None] = field(default_factory=dict)
-    jobs_merged: int = 0
-    landed: tuple[str, str] = ("", "")  # when the newest change landed, and as which commit
-
-    def merged(self, task: str) -> bool:
-        """Whether one of the task's jobs has landed."""
-        return any(self.jobs[job].merged for job in self.jobs_of.get(task, ()))
-
-    def queued(self, task: str) -> bool:
-        """Whether one of the task's jobs is on its way."""
-        return any(not self.jobs[job].ended for job in self.jobs_of.get(task, ()))
-
-    def add(self, record: Record) -> None:
-        """Count a task."""
-        self._count(record, 1)
-
-    def drop(self, name: str) -> Record | None:
-        """Count a task no more."""
-        record = self.records.get(name)
-        if record is not None:
-            self._count(record, -1)
-        return record
-
-    def _count(self, record: Record, by: int) -> None:
-        view, name = record.view, record.view.meta.name
-        self.counts[view.state] += by
-        for i in range(3):
-            self.usage[i] += by * record.usage[i]
-        if record.phase is Phase.DONE and view.role != PLANNER:
-            self.handoffs += by
-        if record.phase in _RUNNING and view.role != FIXER:
-            self.running_others += by
-        if record.phase is not Phase.DONE and is_sweep_fixer(view):
-            gate = (view.meta.labels or {})[names.LABEL_GATE]
-            self.fixing[gate] += by
-            if not self.fixing[gate]:
-                del self.fixing[gate]
-        sets = [self.by_phase[record.phase]]
-        sets += [self.unsettled] if record.unsettled else []
-        sets += [self.unmerged] if record.unmerged else []
-        sets += [self.stalled] if record.stalled else []
-        sets += [self.bad] if ended_badly(record) else []
-        if by > 0:
-            self.records[name] = record
-            for names_ in sets:
-                names_[name] = None
-            if record.phase is Phase.READY:
-                insort(self.ready, record.place)
-            return
-        del self.records[name]
-        for names_ in sets:
-            names_.pop(name, None)
-        if record.phase is Phase.READY:
-            del self.ready[bisect_left(self.ready, record.place)]
-
-
-_RUNNING = frozenset({Phase.READY, Phase.DELAYED, Phase.ACTIVE, Phase.CANCELLING})
-
-
-def is_sweep_fixer(view: TaskView) -> bool:
-    """Whether a sweep asked for this task."""
-    return view.role == FIXER and names.LABEL_GATE in (view.meta.labels or {})
-
-
-def ended_badly(record: Record) -> bool:
-    """Whether a task ended so that its build can't pass; of a sweep's Fixer the next sweep decides."""
-    view = record.view
-    if record.phase is not Phase.DONE or view.state == "Complete":
-        return False
-    return not is_sweep_fixer(view)
 
 
 class BuildIndex:
@@ -200,8 +81,8 @@ class BuildIndex:
         build = (view.spec.get("buildRef") or {}).get("name")
         if build:
             touched[(key.namespace, build)] = None
-        self._again((key.namespace, _task_of(view)), touched)
-        self._wake_dependents((key.namespace, _task_of(view)), touched)
+        self._again((key.namespace, task_of(view)), touched)
+        self._wake_dependents((key.namespace, task_of(view)), touched)
         return list(touched)
 
     def on_pod(self, key: Key, _old: PodView | None, new: PodView | None) -> list[tuple[str, str]]:
@@ -281,12 +162,12 @@ class BuildIndex:
         """Unmerged work, what has a ref first."""
         state = self.state(uid)
         found = sorted(state.unmerged, key=lambda name: (not state.records[name].view.ref, name))
-        return tuple(_change(state, state.records[name].view) for name in found[:limit])
+        return tuple(change_of(state, state.records[name].view) for name in found[:limit])
 
     def mergeable(self, uid: str) -> tuple[Change, ...]:
         """All unmerged work that could be queued again."""
         state = self.state(uid)
-        made = (_change(state, state.records[n].view) for n in state.unmerged)
+        made = (change_of(state, state.records[n].view) for n in state.unmerged)
         return tuple(change for change in made if change.mergeable)
 
     def blocking(self, uid: str) -> int:
@@ -365,7 +246,7 @@ class BuildIndex:
     def _record(self, state: BuildState, view: TaskView) -> Record:
         status = view.status()
         usage = status.get("usage") or {}
-        settled, merged = _outcome(state, view, status)
+        settled, merged = outcome(state, view, status)
         phase = self._phase(view)
         return Record(
             view=view,
@@ -374,7 +255,7 @@ class BuildIndex:
             unmerged=phase is Phase.DONE
             and settled
             and not merged
-            and _has_work(view)
+            and has_work(view)
             and not state.queued(view.meta.name),
             stalled=phase is not Phase.DONE and condition_status(status, reasons.STALLED) == "True",
             usage=tuple(int(usage.get(k) or 0) for k in ("tokensIn", "tokensOut", "modelCalls")),  # type: ignore[arg-type]
@@ -433,7 +314,7 @@ class BuildIndex:
             return
         succeeded = view.condition_status(reasons.SUCCEEDED)
         merged = view.condition_status(reasons.MERGED) == "True" or succeeded == "True"
-        job = Job(view, _task_of(view), succeeded in ("True", "False"), merged)
+        job = Job(view, task_of(view), succeeded in ("True", "False"), merged)
         state.jobs[name] = job
         state.jobs_of.setdefault(job.task, {})[name] = None
         state.jobs_merged += job.merged
@@ -452,87 +333,12 @@ class BuildIndex:
             return False
         if found.state not in TERMINAL:
             return True
-        return found.state == "Complete" and bool(found.commit) and not _said_unmerged(found.status())
-
-
-def _has_work(view: TaskView) -> bool:
-    return bool(view.ref or view.commit) and view.role != PLANNER
+        return found.state == "Complete" and bool(found.commit) and not said_unmerged(found.status())
 
 
 def _deps(state: BuildState, name: str) -> tuple[tuple[str, str], ...]:
     return state.records[name].view.depends_on
 
 
-def _task_of(view: MergeJobView) -> str:
-    return str((view.spec.get("taskRef") or {}).get("name") or "")
-
-
 def _satisfaction(view: TaskView | None) -> tuple[bool, bool, bool]:
     return (False, False, False) if view is None else (True, view.merged, view.state == "Complete")
-
-
-def _said_unmerged(status: dict[str, object]) -> bool:
-    found = condition(status, reasons.MERGED)
-    return found is not None and found.get("status") == "False" and found.get("reason") not in _NOT_SETTLED
-
-
-def _outcome(state: BuildState, view: TaskView, status: dict[str, object]) -> tuple[bool, bool]:
-    """Whether it is settled what became of an ended task's change, and whether it is in the target branch."""
-    if view.merged or state.merged(view.meta.name):
-        return True, True
-    if view.state != "Complete":
-        return True, False
-    if not view.commit:
-        return True, True  # nothing to merge
-    if view.meta.name in state.jobs_of:
-        return True, False  # an open job is counted as such
-    return _said_unmerged(status), False
-
-
-def _change(state: BuildState, view: TaskView) -> Change:
-    name = view.meta.name
-    job = max(
-        (state.jobs[job] for job in state.jobs_of.get(name, ())),
-        key=lambda job: (job.view.meta.created, _requeue(view, job)),
-        default=None,
-    )
-    reason, message = _why(view, job)
-    return Change(
-        task=name,
-        attempt=view.attempt,
-        role=view.role,
-        state=view.state,
-        ref=view.ref,
-        commit=view.commit,
-        reason=reason,
-        message=message,
-        requeued=max((_requeue(view, state.jobs[j]) for j in state.jobs_of.get(name, ())), default=0),
-        job=job.view.spec if job is not None else None,
-        tried_on=_tried_on(job),
-        superseded=is_sweep_fixer(view),
-    )
-
-
-def _why(view: TaskView, job: Job | None) -> tuple[str, str]:
-    held = condition(job.view.status, reasons.SUCCEEDED) if job is not None else None
-    if held is None and view.state == "Complete":
-        held = condition(view.status(), reasons.MERGED)
-    if held is None:
-        held = condition(view.status(), reasons.SUCCEEDED)
-    if held is None:
-        return view.state, ""
-    return str(held.get("reason") or view.state), str(held.get("message") or "")
-
-
-def _requeue(view: TaskView, job: Job) -> int:
-    """Which re-queue made a job: names.merge_job_name, read backwards by trying."""
-    name = job.view.meta.name
-    return next((k for k in range(1, 21) if name == names.merge_job_name(view.meta.name, view.attempt, k)), 0)
-
-
-def _tried_on(job: Job | None) -> str:
-    """The head on which a job failed: the newest one it was in conflict with, else its candidate's base."""
-    if job is None:
-        return ""
-    heads = job.view.status.get("conflictHeads") or ()
-    return str((heads[-1] if heads else job.view.status.get("baseCommit")) or "")

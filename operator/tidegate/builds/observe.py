@@ -28,8 +28,9 @@ from tidegate.builds.decide.world import (
     Tasks,
     World,
 )
-from tidegate.builds.index import BuildIndex, Phase
+from tidegate.builds.index import BuildIndex
 from tidegate.builds.plan import read_handoff
+from tidegate.builds.state import Phase
 from tidegate.clients.git import BlobMissingError, GitThreads, read_blob
 from tidegate.errors import NotFound, PermanentError
 from tidegate.runtime.context import Context, parse_time
