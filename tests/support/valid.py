@@ -31,7 +31,7 @@ SPECS: dict[str, Object] = {
             "targetBranch": "release/1.2",
             "credentialsSecretName": "git-token",
             "author": {"name": "Team A", "email": "team-a@example.org"},
-            "publishBranches": "Unmerged",
+            "publishBranches": "Always",
             "branchPrefix": "tidegate/team-a/",
         },
         "planning": {

@@ -177,7 +177,6 @@ def test_ordinary_branches_only_when_asked_for() -> None:
         ).publish_branch
 
     assert branch() == ""
-    assert branch(publishBranches="Unmerged") == ""
     assert branch(publishBranches="Always", branchPrefix="tidegate/x/") == "refs/heads/tidegate/x/b-12345678/t"
 
 

@@ -184,7 +184,12 @@ class Sweep(ApiModel):
     green_sweeps_to_relax: int = Field(
         default=3, ge=1, le=1000, description="Green sweeps in a row that bring back intervalSeconds."
     )
-    max_fix_tasks: int = Field(default=5, ge=0, le=100, description="Most Fixer tasks that sweeps may make.")
+    max_fix_tasks: int = Field(
+        default=5,
+        ge=0,
+        le=100,
+        description="Most Fixer tasks of one sweep, and over all sweeps that many for each of finalization.maxAttempts.",
+    )
 
 
 class Finalization(ApiModel):

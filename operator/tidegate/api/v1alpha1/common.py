@@ -107,7 +107,7 @@ AcceptanceLine = Annotated[str, Field(min_length=1, max_length=1024)]
 CommandWord = Annotated[str, Field(max_length=8192)]
 ImageName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$", min_length=1, max_length=512)]
 
-PublishBranches = Literal["Never", "Unmerged", "Always"]
+PublishBranches = Literal["Never", "Always"]
 Strategy = Literal["Rebase", "FastForward", "MergeCommit", "Squash"]
 TaskRole = Literal["Planner", "Worker", "Tester", "Fixer", "Reviewer"]
 Until = Literal["Merged", "Complete"]
@@ -158,8 +158,7 @@ class Repository(AuthoredRemote):
     target_branch: Branch = Field(default="main", description="Branch that changes land in.")
     publish_branches: PublishBranches = Field(
         default="Never",
-        description="Whether work is also pushed to ordinary branches, where the remote's CI sees it: Never, Unmerged "
-        "(what could not be merged at the end) or Always.",
+        description="Whether work is also pushed to ordinary branches, where the remote's CI sees it: Never or Always.",
     )
     branch_prefix: str = Field(
         default="tidegate/",
