@@ -116,6 +116,7 @@ class Observer:
             if stalled is not None and stalled.get("status") == "True"
             else None,
             head=found.status.get("head") or "",
+            red=found.condition_status(reasons.BASE_RED) == "True",
             frozen=_frozen(found),
             behind=self._behind(view, found),
         )
@@ -187,6 +188,7 @@ class Observer:
             jobs_failed=len(state.jobs) - state.jobs_merged - len(state.jobs_open),
             usage=dict(zip(("tokensIn", "tokensOut", "modelCalls"), state.usage, strict=True)),
             stalled=index.stalled(uid),
+            fixers=state.fixers,
             fixing=index.fixing(uid),
         )
         if not tasks.quiescent:

@@ -65,6 +65,7 @@ class BuildState:
     bad: dict[str, None] = field(default_factory=dict)
     stalled: dict[str, None] = field(default_factory=dict)
     fixing: Counter[str] = field(default_factory=Counter)  # open Fixers of sweeps, by gate
+    fixers: int = 0
     handoffs: int = 0
     running_others: int = 0
     usage: list[int] = field(default_factory=lambda: [0, 0, 0])
@@ -102,6 +103,7 @@ class BuildState:
             self.handoffs += by
         if record.phase in _RUNNING and view.role != FIXER:
             self.running_others += by
+        self.fixers += by * is_sweep_fixer(view)
         if record.phase is not Phase.DONE and is_sweep_fixer(view):
             gate = (view.meta.labels or {})[names.LABEL_GATE]
             self.fixing[gate] += by

@@ -93,12 +93,22 @@ def test_the_interval_adapts() -> None:
     assert later(300, replace(relaxed, commit="c0"))
 
 
+def test_a_red_base_is_swept_at_once() -> None:
+    red = Lane("l", "uid", ready=True, head="c1", red=True)
+    recent = Sweep(gates=GATES, time=NOW, commit="c0", green=True)
+    assert periodic(world(recent, lane=red)).start == 1
+    assert not periodic(world(replace(recent, commit="c1", red_time=NOW), lane=red)).start
+
+
 def test_sweeps_do_not_overlap_and_need_work_that_is_no_fixers() -> None:
     running = results(tests="", lint="", typecheck="")
     assert not periodic(world(Sweep(gates=GATES, runs=running))).start
     assert periodic(world()).start == 1
     assert not periodic(world(tasks=Tasks(running=1, running_others=0))).start
     assert not periodic(world(finalization=Finalization(attempts=1))).start
+    waiting = Tasks(jobs_open=1)
+    assert periodic(world(tasks=waiting)).start == 1  # perhaps they wait for a green head
+    assert not periodic(world(tasks=replace(waiting, fixing=frozenset({"tests"})))).start
     assert not periodic(world(planning=Planning())).start
     assert not periodic(world(Sweep())).start  # no gates
 
@@ -126,5 +136,7 @@ def test_fixers_are_bounded_and_deduplicated() -> None:
     assert [fix.result.gate for fix in fixes(mending, runs, 4)] == ["e2e", "unit"]
     bounded = world(spec=Spec({}, sweep=SweepPolicy(max_fix_tasks=1)))
     assert len(fixes(bounded, runs, 4)) == 1
+    spent = world(tasks=Tasks(fixers=13))
+    assert len(fixes(spent, runs, 4)) == 2  # 5 for each of 3 attempts, over all sweeps
     full = world(spec=Spec({}, max_tasks=1), tasks=Tasks(counts={"Complete": 1}))
     assert fixes(full, runs, 4) == ()

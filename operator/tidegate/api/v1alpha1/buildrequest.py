@@ -188,7 +188,7 @@ class Sweep(ApiModel):
         default=5,
         ge=0,
         le=100,
-        description="Most Fixer tasks of one sweep, and over all sweeps that many for each of finalization.maxAttempts.",
+        description="Most Fixer tasks of one sweep; over all sweeps that many for each of finalization.maxAttempts.",
     )
 
 

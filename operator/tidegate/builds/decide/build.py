@@ -10,7 +10,7 @@ from tidegate.builds.decide.decision import Condition, Decision, StatusUpdate
 from tidegate.builds.decide.dispatch import Slots, slots
 from tidegate.builds.decide.finalize import FinalStep, Verdict, finalize
 from tidegate.builds.decide.planning import PlanStep, plan
-from tidegate.builds.decide.sweep import Fix, SweepStep, due, fixes, periodic, unfinished_start
+from tidegate.builds.decide.sweep import Fix, SweepStep, due, fixes, is_needed, periodic, unfinished_start
 from tidegate.builds.decide.world import Change, World
 
 HELD_AGAIN = 30.0  # seconds between two looks at what a person must change first
@@ -198,7 +198,7 @@ def _again(world: World) -> float:
     if world.lane.behind:
         return BEHIND_AGAIN
     times: list[datetime] = [t for t in (world.tasks.next_due, _next_release(world)) if t is not None]
-    if world.tasks.running_others and not world.sweep.runs:
+    if is_needed(world) and not world.sweep.runs:
         sweep = due(world)
         times += [sweep] if sweep is not None else []
     if world.finalization.sweep_start is not None:

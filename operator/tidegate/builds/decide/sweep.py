@@ -83,6 +83,8 @@ def due(world: World) -> datetime | None:
     since = world.sweep.time or world.start_time
     if since is None or not world.lane.head or world.planning.iteration == 0 or not world.sweep.gates:
         return None
+    if world.lane.red and world.sweep.commit != world.lane.head:
+        return since  # changes wait for a Fixer
     policy = world.spec.sweep
     relaxed = is_relaxed(world)
     if relaxed and world.sweep.commit == world.lane.head:
@@ -91,14 +93,22 @@ def due(world: World) -> datetime | None:
 
 
 def periodic(world: World) -> SweepStep:
-    """Judge the running sweep, or start the next while work goes on that isn't Fixers': those would keep it going."""
+    """Judge the running sweep, or start the next while work goes on that isn't Fixers' (those would keep it going), or
+    changes wait in the queue, perhaps for a head that is green again."""
     step = judge(world)
     if step.outcome or world.sweep.runs:
         return step
     when = due(world)
-    if when is None or world.now < when or not world.tasks.running_others or world.finalization.attempts:
+    if when is None or world.now < when or not is_needed(world):
         return step
     return replace(step, start=world.sweep.number + 1)
+
+
+def is_needed(world: World) -> bool:
+    """Whether periodic sweeps go on: finalization has its own."""
+    tasks = world.tasks
+    waiting = tasks.jobs_open and not tasks.fixing
+    return bool(tasks.running_others or waiting) and not world.finalization.attempts
 
 
 def unfinished_start(world: World) -> int:
@@ -108,11 +118,14 @@ def unfinished_start(world: World) -> int:
 
 
 def fixes(world: World, runs: tuple[GateResult, ...], number: int) -> tuple[Fix, ...]:
-    """Fixers for a red sweep: of its first category alone, none for a gate that is being mended, bounded."""
+    """Fixers for a red sweep: of its first category alone, none for a gate that is being mended. At most maxFixTasks,
+    and over all sweeps that many for each of finalization's attempts: a head that stays red ends."""
     failed = sorted((run for run in runs if run.verdict == FAILED), key=lambda run: (category(run.gate), run.gate))
     if not failed:
         return ()
     first = [run for run in failed if category(run.gate) == category(failed[0].gate)]
-    room = min(world.spec.sweep.max_fix_tasks, world.spec.max_tasks - world.tasks.total)
+    most = world.spec.sweep.max_fix_tasks
+    in_all = most * world.spec.finalization.max_attempts
+    room = min(most, in_all - world.tasks.fixers, world.spec.max_tasks - world.tasks.total)
     wanted = [Fix(number, run) for run in first if run.gate not in world.tasks.fixing]
     return tuple(wanted[: max(room, 0)])

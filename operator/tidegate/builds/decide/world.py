@@ -128,6 +128,7 @@ class Tasks:
     jobs_failed: int = 0
     usage: Mapping[str, int] = field(default_factory=dict)
     stalled: tuple[str, str, str] | None = None  # a task that a person must help: name, reason, message
+    fixers: int = 0  # tasks that sweeps have asked for so far
     fixing: frozenset[str] = frozenset()  # gates for which a Fixer is at work
 
     @property
@@ -157,6 +158,7 @@ class Lane:
     ready: bool = False
     stalled: tuple[str, str] | None = None  # reason and message
     head: str = ""
+    red: bool = False  # the head itself fails a gate: changes wait until something mends it
     frozen: str = ""  # why nothing may land, empty while it may
     behind: bool = False  # a change of this build has landed and the lane doesn't show it yet
 
