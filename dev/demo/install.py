@@ -102,7 +102,7 @@ def install_chart(kubectl: Kubectl, model: Model, images: dict[str, Built]) -> N
     with step("Installing the chart"):
         demo_values = str(Path(__file__).parent / "values.yaml")
         kubectl.helm(
-            "upgrade", "--install", RELEASE, str(ROOT / "charts/tidegate"), "--namespace", SYSTEM,
+            "upgrade", "--install", "--take-ownership", RELEASE, str(ROOT / "charts/tidegate"), "--namespace", SYSTEM,
             "--values", demo_values, "--set-json", *_set_json(values),
         )  # fmt: skip
 
