@@ -28,8 +28,10 @@ def small_class(cluster: Cluster) -> Iterator[str]:
 
 def alone(team: Team, name: str, script: str, **spec: object) -> dict[str, object]:
     """A task without a build, no retries: its status at the end."""
-    spec = {"agent_class": team.script_class, "retryLimit": 0, "gateProfileName": team.profile, **spec}
-    team.cluster.apply(objects.agent_task(name, team.url, script, **spec), namespace=team.namespace)
+    agent_class = str(spec.pop("agent_class", team.script_class))
+    spec = {"retryLimit": 0, "gateProfileName": team.profile, **spec}
+    task = objects.agent_task(name, team.url, script, agent_class=agent_class, **spec)
+    team.cluster.apply(task, namespace=team.namespace)
     return team.task_in_state(name, "Failed", 180)
 
 

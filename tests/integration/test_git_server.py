@@ -52,7 +52,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {"PATH": os.environ["PATH"], "GIT_SERVER_ROOT": str(root), "GIT_SERVER_PORT": str(port)}
+    environment = {"PATH": os.environ["PATH"], "GIT_SERVER_ROOT": str(root), "GIT_SERVER_LISTEN_PORT": str(port)}
     environment["GIT_SERVER_TOKEN"] = TOKEN
     process = subprocess.Popen([sys.executable, str(SERVER)], env=environment, stderr=subprocess.DEVNULL)
     try:

@@ -118,7 +118,7 @@ def condition(obj: Object, type_: str) -> Object:
     return {}
 
 
-def wait_until(check: Callable[[], T], seconds: float, what: str, every: float = 0.3) -> T:
+def wait_until(check: Callable[[], T | None], seconds: float, what: str, every: float = 0.3) -> T:
     """Call `check` until it gives something true; fails with its last value."""
     end = time.monotonic() + seconds
     while True:

@@ -8,6 +8,7 @@ import gc
 import logging
 import random
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import kopf
 
@@ -199,7 +200,7 @@ class Operator:
         task.add_done_callback(self._background.discard)
 
 
-def _error_of(task: asyncio.Task[None]) -> BaseException | None:
+def _error_of(task: asyncio.Task[Any]) -> BaseException | None:
     return None if task.cancelled() else task.exception()
 
 

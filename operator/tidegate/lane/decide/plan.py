@@ -352,7 +352,8 @@ def _landable(draft: _Draft) -> tuple[Rung, ...]:
 def _finish(draft: _Draft, queue: list[Job], runaway: bool) -> Plan:
     snapshot = draft.snapshot
     free = max(snapshot.slots - snapshot.busy, 0)
-    starts = [start for _, _, start in sorted(draft.starts, key=lambda one: one[:2])]
+    # several jobs may ask for the same run of the head: it takes one slot
+    starts = list(dict.fromkeys(start for _, _, start in sorted(draft.starts, key=lambda one: one[:2])))
     active = [(key, run) for key, runs in snapshot.runs.items() for run in runs if not run.verdict]
     keep_all = bool(draft.form)  # the ladder isn't known to its end yet
     keep_all |= snapshot.frozen or runaway
