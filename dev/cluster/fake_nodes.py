@@ -78,7 +78,8 @@ def _ready(api: Api) -> int:
 
 
 def remove() -> None:
-    """Delete the fake Node objects that an earlier run left without kwok."""
+    """Forget a kwok that has ended, and delete the fake Node objects that it left."""
+    processes.stop(PROCESS, 0)
     api = Api(ADMIN_KUBECONFIG)
     for node in api.get(f"/api/v1/nodes?labelSelector={LABEL}")["items"]:
         api.request("DELETE", f"/api/v1/nodes/{node['metadata']['name']}")
