@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,20 +28,27 @@ def _events(log: Path, namespace: str) -> Iterator[dict[str, Any]]:
                     yield json.loads(line)
 
 
-def most_pods_at_once(namespace: str, log: Path = AUDIT_LOG) -> tuple[int, int]:
-    """The most Pods of a namespace that existed and had not ended at one instant, and how many were created."""
+def most_pods_at_once(namespace: str, log: Path = AUDIT_LOG, counts: Callable[[str], object] = bool) -> tuple[int, int]:
+    """The most Pods of a namespace that existed and had not ended at one instant, and how many were created; only
+    those whose name `counts`."""
     begun: dict[str, float] = {}
     ended: dict[str, float] = {}
+    deleted: dict[str, float] = {}
     for event in _events(log, namespace):
         ref = event.get("objectRef") or {}
         if ref.get("resource") != "pods" or (event.get("responseStatus") or {}).get("code", 500) >= 300:
             continue
         moment = datetime.fromisoformat(event["stageTimestamp"].replace("Z", "+00:00")).timestamp()
         name = ref.get("name", "")
+        if not counts(name):
+            continue
         if event["verb"] == "create" and not ref.get("subresource"):
             begun.setdefault(name, moment)
-        elif _ends(event, ref):
+        elif _tells_the_end(event, ref):
             ended.setdefault(name, moment)
+        elif event["verb"] == "delete" and not ref.get("subresource"):
+            deleted[name] = moment  # the last one removes it: those before only ask it to stop
+    ended = deleted | ended
     edges = [(moment, 1) for moment in begun.values()]
     edges += [(ended[name], -1) for name in begun if name in ended]
     now = most = 0
@@ -51,11 +58,9 @@ def most_pods_at_once(namespace: str, log: Path = AUDIT_LOG) -> tuple[int, int]:
     return most, len(begun)
 
 
-def _ends(event: dict[str, Any], ref: dict[str, Any]) -> bool:
-    if ref.get("subresource") == "status":
-        phase = ((event.get("requestObject") or {}).get("status") or {}).get("phase")
-        return phase in TERMINAL
-    return event["verb"] == "delete" and not ref.get("subresource")
+def _tells_the_end(event: dict[str, Any], ref: dict[str, Any]) -> bool:
+    phase = ((event.get("requestObject") or {}).get("status") or {}).get("phase")
+    return ref.get("subresource") == "status" and phase in TERMINAL
 
 
 async def pods_over(namespace: str, cap: int) -> int:

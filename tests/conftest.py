@@ -11,7 +11,6 @@ from hypothesis import settings
 
 from tests.support.cluster import Cluster, fresh_name
 from tests.support.gitserver import GitServer
-from tests.support.operator import Operator
 
 settings.register_profile("thorough", max_examples=2000, deadline=None)  # pytest --hypothesis-profile=thorough
 
@@ -35,23 +34,10 @@ def cluster(kubeconfig: Path) -> Cluster:
     return cluster
 
 
-@pytest.fixture(scope="session")
-def namespaces() -> tuple[str, ...]:
-    """Names for this run's namespaces: its operators serve these alone, whatever else runs in the cluster."""
-    prefix = fresh_name("t")
-    return tuple(f"{prefix}-{number}" for number in range(60))
-
-
-@pytest.fixture(scope="session")
-def unused_namespaces(namespaces: tuple[str, ...]) -> Iterator[str]:
-    """Each name once."""
-    return iter(namespaces)
-
-
 @pytest.fixture
-def namespace(cluster: Cluster, unused_namespaces: Iterator[str]) -> Iterator[str]:
+def namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace of its own that enforces Pod Security `restricted`; deleted afterwards."""
-    name = next(unused_namespaces)
+    name = fresh_name("t")
     cluster.create_namespace(name)
     yield name
     cluster.delete_namespace(name)
@@ -63,15 +49,3 @@ def git_server(cluster: Cluster) -> Iterator[GitServer]:
     server = GitServer.start(cluster)
     yield server
     server.stop()
-
-
-@pytest.fixture(scope="session")
-def operator(
-    cluster: Cluster, git_server: GitServer, namespaces: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Operator]:
-    """Two replicas of the operator as processes of this machine, for the namespaces of this run."""
-    directory = tmp_path_factory.mktemp("operator")
-    operator = Operator(cluster, git_server, directory, NAMESPACES=",".join(namespaces))
-    operator.start(2)
-    yield operator
-    operator.stop()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from bench.audit import most_pods_at_once
 from tests.e2e.conftest import SEED, Team, profile, script_class
 from tests.support import objects
 from tests.support.cluster import Cluster, wait_until
@@ -82,8 +86,9 @@ def check_outcome(team: Team) -> None:
     files = team.clone.files()
     assert [f for f in files if f.startswith("file-")] == [f"file-{n}.txt" for n in range(TASKS)]
     assert len(team.clone.log()) == TASKS + 1, "each change landed once"
-    names = [pod["metadata"]["name"] for pod in team.cluster.list("pods", team.namespace)]
-    assert len(names) == len(set(names))
+    most, created = most_pods_at_once(team.namespace, counts=re.compile(r"t\d-\d+").fullmatch)
+    assert created >= TASKS, "the audit log shows the agents' Pods"
+    assert most <= CAP, f"{most} agent Pods at once, {CAP} are allowed"
     for task in team.tasks().values():
         numbers = [a["number"] for a in task["status"]["attempts"]]
         assert numbers == sorted(set(numbers))
@@ -111,5 +116,36 @@ def test_sigstop_of_the_leader_and_its_return(team: Team, replicas: Operator, mo
     old.signal(signal.SIGSTOP)
     wait_until(lambda: replicas.leader() not in (None, old), 60, "the standby to lead")
     time.sleep(2)
+    old.signal(signal.SIGCONT)
+    check_outcome(team)
+
+
+def landing_push(leader: Replica) -> int:
+    """The process group of the leader's push to the target branch, 0 when none runs."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError, ValueError):
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            command = (process / "cmdline").read_text()
+            if parent == leader.process.pid and "--atomic" in command and "=refs/heads/main:" in command:
+                return int(process.name)  # it leads a group of its own
+    return 0
+
+
+@pytest.mark.parametrize("push_sleeps_too", [False, True])
+def test_sigstop_of_the_leader_during_a_push(team: Team, replicas: Operator, push_sleeps_too: bool) -> None:
+    """The push ends while the leader sleeps, or arrives long after another leads: once landed, or refused for good."""
+    start_build(team)
+    old = leader_of(replicas)
+    group = wait_until(lambda: landing_push(old), 120, "a push to the target", every=0)
+    old.signal(signal.SIGSTOP)
+    if push_sleeps_too:
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGSTOP)
+    wait_until(lambda: replicas.leader() not in (None, old), 60, "the standby to lead")
+    time.sleep(2)
+    if push_sleeps_too:
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGCONT)
+        time.sleep(1)
     old.signal(signal.SIGCONT)
     check_outcome(team)

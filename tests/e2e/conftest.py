@@ -16,6 +16,7 @@ from tests.support.gitserver import GitServer
 from tests.support.images import image
 from tests.support.operator import Operator
 
+MOST_NAMESPACES = 40
 SEED = {"README.md": "A repository for tests.\n", "shared.txt": "one\ntwo\nthree\n"}
 
 
@@ -61,6 +62,40 @@ class Team:
     def tasks(self) -> dict[str, dict[str, Any]]:
         """The tasks of the namespace by name."""
         return {t["metadata"]["name"]: t for t in self.cluster.list("agenttasks", self.namespace)}
+
+
+@pytest.fixture(scope="session")
+def namespaces() -> tuple[str, ...]:
+    """Names for the namespaces of these tests: their operator serves these alone, whatever else is in the cluster."""
+    prefix = fresh_name("t")
+    return tuple(f"{prefix}-{number}" for number in range(MOST_NAMESPACES))
+
+
+@pytest.fixture(scope="session")
+def unused_namespaces(namespaces: tuple[str, ...]) -> list[str]:
+    """Each name until it is taken."""
+    return list(namespaces)
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, unused_namespaces: list[str]) -> Iterator[str]:
+    """A namespace that the operator serves; it enforces Pod Security `restricted`, and is deleted afterwards."""
+    assert unused_namespaces, "more tests than MOST_NAMESPACES: raise it"
+    name = unused_namespaces.pop()
+    cluster.create_namespace(name)
+    yield name
+    cluster.delete_namespace(name)
+
+
+@pytest.fixture(scope="session")
+def operator(
+    cluster: Cluster, git_server: GitServer, namespaces: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    """Two replicas of the operator as processes of this machine."""
+    operator = Operator(cluster, git_server, tmp_path_factory.mktemp("operator"), NAMESPACES=",".join(namespaces))
+    operator.start(2)
+    yield operator
+    operator.stop()
 
 
 @pytest.fixture(scope="session")
