@@ -35,7 +35,11 @@ def replicas(
     operator = Operator(cluster, git_server, tmp_path_factory.mktemp("chaos"), NAMESPACES=namespace)
     operator.start(2)
     yield operator
-    operator.stop()
+    try:
+        cluster.delete_namespace(namespace)
+        cluster.await_namespaces_gone([namespace])
+    finally:
+        operator.stop()
 
 
 @pytest.fixture
@@ -86,7 +90,7 @@ def check_outcome(team: Team) -> None:
     files = team.clone.files()
     assert [f for f in files if f.startswith("file-")] == [f"file-{n}.txt" for n in range(TASKS)]
     assert len(team.clone.log()) == TASKS + 1, "each change landed once"
-    most, created = most_pods_at_once(team.namespace, counts=re.compile(r"t\d-\d+").fullmatch)
+    most, created = most_pods_at_once(team.namespace, counts=re.compile(r"storm-\d+-t\d-\d+").fullmatch)
     assert created >= TASKS, "the audit log shows the agents' Pods"
     assert most <= CAP, f"{most} agent Pods at once, {CAP} are allowed"
     for task in team.tasks().values():

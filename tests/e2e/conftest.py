@@ -95,7 +95,10 @@ def operator(
     operator = Operator(cluster, git_server, tmp_path_factory.mktemp("operator"), NAMESPACES=",".join(namespaces))
     operator.start(2)
     yield operator
-    operator.stop()
+    try:
+        cluster.await_namespaces_gone(namespaces)
+    finally:
+        operator.stop()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,7 +90,16 @@ class Cluster:
 
     def delete_namespace(self, name: str) -> None:
         """Delete it without waiting for its Pods."""
-        self.kubectl("delete", "namespace", name, "--wait=false")
+        self.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+    def await_namespaces_gone(self, names: Iterable[str], seconds: float = 120) -> None:
+        """Wait until deleted namespaces are gone: every finalizer in them has ended."""
+        expected = set(names)
+
+        def left() -> set[str]:
+            return expected & {item["metadata"]["name"] for item in self.list("namespaces", "default")}
+
+        wait_until(lambda: not left(), seconds, "the namespaces to be gone", every=1)
 
     def node_address(self) -> str:
         """An address of the first real node that host and Pods reach."""
