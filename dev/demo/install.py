@@ -62,10 +62,8 @@ def up(kubectl: Kubectl) -> None:
 def build_images(*, with_llm: bool) -> dict[str, Built]:
     """Build all images and load them into the cluster."""
     names = ["operator", "runner", "git-server", "gate-python", "agent-aider", *(["llm"] if with_llm else [])]
-    with step("Images"):
-        archives = [Path(line) for line in run([*IMAGES, "build", *names], show=True).split()]
-    with step("Loading images into the cluster"):
-        run([*CLUSTER, "load", *map(str, archives)], show=True)
+    archives = [Path(line) for line in run([*IMAGES, "build", *names], show=True).split()]
+    run([*CLUSTER, "load", *map(str, archives)], show=True)
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     if version is None or len(archives) != len(names):
         raise DemoError("pyproject.toml names no version, or the image builder printed something else than archives")

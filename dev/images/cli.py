@@ -248,7 +248,7 @@ def build_image(engine: Docker | Buildah, image: Image, cache: Path) -> Path:
     """The image's archive, built unless it is there; older archives of the same image go after a day."""
     archive = cache / f"{image.name}-{image.key}.tar"
     if archive.is_file():
-        archive.touch()
+        os.utime(archive, (time.time(), archive.stat().st_mtime))  # used now, yet the same file to whoever loads it
         say(f"{image.name}: up to date")
         return archive
     began = time.monotonic()
@@ -261,7 +261,7 @@ def build_image(engine: Docker | Buildah, image: Image, cache: Path) -> Path:
         engine.build(image, context, build_secrets(Path(scratch)), made)
         made.rename(archive)
     for old in cache.glob(f"{image.name}-????????????????.tar"):
-        if old != archive and time.time() - old.stat().st_mtime > 86_400:
+        if old != archive and time.time() - old.stat().st_atime > 86_400:
             old.unlink(missing_ok=True)
     say(f"{image.name}: built in {time.monotonic() - began:.0f} s, {archive.stat().st_size / 1e6:.0f} MB")
     return archive

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.support import objects
-from tests.support.chart import CHART, Object, helm, of_kind, rendered
-from tests.support.cluster import ROOT, Cluster, condition, fresh_name, wait_until
+from tests.support.chart import CHART, HelmError, Object, helm, of_kind, rendered
+from tests.support.cluster import ROOT, Cluster, RefusedError, condition, fresh_name, wait_until
 from tests.support.gitserver import GitServer
 from tests.support.images import image
 
@@ -60,8 +60,9 @@ class Release:
         return self.cluster.list("pods", self.home, f"app.kubernetes.io/instance={self.name}")
 
 
-def values(release: str, served: str, git_server: GitServer) -> Object:
-    """Cluster-wide objects are left to the fixtures: another release may own them."""
+def values(release: str, served: str, git_server: GitServer, agent_class: str) -> Object:
+    """Cluster-wide objects that another release may own are left out."""
+    script = objects.agent_class(agent_class, image("runner"))["spec"]
     return {
         "fullnameOverride": release,
         "namespaces": [served],
@@ -73,7 +74,7 @@ def values(release: str, served: str, git_server: GitServer) -> Object:
         "gateway": {"upstream": "http://models.invalid/v1", "replicas": 1},
         "crds": {"install": False},
         "gates": {"profiles": {"install": False}},
-        "agentClasses": {"planner": None, "default": None},
+        "agentClasses": {"planner": None, "default": None, agent_class: script},
         "rbac": {"aggregateClusterRoles": False},
     }
 
@@ -85,15 +86,15 @@ def release(cluster: Cluster, git_server: GitServer) -> Iterator[Release]:
         cluster.create_namespace(namespace)
     agent_class, profile = fresh_name("script"), fresh_name("profile")
     gate = objects.gate_profile(profile, image("runner"), readable="test -s README.md")
-    cluster.apply(objects.agent_class(agent_class, image("runner")), gate)
+    cluster.apply(gate)
     cluster.apply(git_server.credentials(), namespace=served)
     flags = ["--namespace", home, "--wait", "--timeout", "180s"]
-    helm("install", name, str(CHART), *flags, values=values(name, served, git_server), kubeconfig=cluster.kubeconfig)
+    chosen = values(name, served, git_server, agent_class)
+    helm("install", name, str(CHART), *flags, values=chosen, kubeconfig=cluster.kubeconfig)
     url = git_server.url(git_server.make_repository(SEED))
     yield Release(cluster, name, home, served, url, agent_class, profile)
     if name in helm("list", "--namespace", home, "-q", kubeconfig=cluster.kubeconfig):
         helm("uninstall", name, "--namespace", home, kubeconfig=cluster.kubeconfig)
-    cluster.kubectl("delete", "agentclass", agent_class, "--wait=false")
     cluster.kubectl("delete", "gateprofile", profile, "--wait=false")
     for namespace in (served, home):
         cluster.delete_namespace(namespace)
@@ -112,6 +113,29 @@ def test_a_build_passes_with_the_charts_rights(release: Release) -> None:
     seen = logs(release)
     assert "orbidden" not in seen
     assert "the API server warns" not in seen, "unknown fields are pruned, and warned of"
+
+
+def test_what_the_chart_ships_follows_its_values(release: Release, git_server: GitServer) -> None:
+    chosen = values(release.name, release.served, git_server, release.agent_class)
+    more = fresh_name("more")
+    classes = {**chosen["agentClasses"], more: {"engine": {"protocol": "Planner"}}}
+    flags = ["--namespace", release.home, "--wait", "--timeout", "180s"]
+
+    def upgrade(classes: Object) -> None:
+        new = {**chosen, "agentClasses": classes}
+        helm("upgrade", release.name, str(CHART), *flags, values=new, kubeconfig=release.cluster.kubeconfig)
+
+    upgrade(classes)
+    assert release.cluster.get("agentclass", more)["spec"]["engine"]["protocol"] == "Planner"
+    upgrade(chosen["agentClasses"])
+    with pytest.raises(RefusedError, match="not found"):
+        release.cluster.get("agentclass", more)
+    somebodys = fresh_name("somebodys")
+    release.cluster.apply(objects.agent_class(somebodys, image("runner")))
+    with pytest.raises(HelmError, match="post-upgrade"):
+        upgrade({**classes, somebodys: {"engine": {"protocol": "Planner"}}})
+    assert release.cluster.get("agentclass", somebodys)["spec"]["engine"]["protocol"] == "Script"
+    release.cluster.kubectl("delete", "agentclass", somebodys)
 
 
 def test_the_standby_is_ready_and_there_is_one_leader(release: Release) -> None:
@@ -189,3 +213,5 @@ def test_the_operator_lets_go_when_it_is_uninstalled(release: Release) -> None:
     helm("uninstall", release.name, "--namespace", release.home, kubeconfig=release.cluster.kubeconfig)
     assert not release.get("second")["metadata"].get("finalizers")
     release.cluster.kubectl("delete", "buildrequest", "second", "-n", release.served, "--timeout=60s")
+    with pytest.raises(RefusedError, match="not found"):
+        release.cluster.get("agentclass", release.agent_class)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.chart import CHART, VARIANTS, HelmError, Object, helm, of_kind, rendered
+from tests.support.chart import CHART, VARIANTS, HelmError, Object, helm, of_kind, rendered, shipped
 from tests.support.cluster import ROOT
 from tidegate.gateway.settings import Settings as GatewaySettings
 from tidegate.settings import Settings
@@ -108,6 +108,15 @@ def test_agents_find_the_gateway() -> None:
     url = environment(objects, "tidegate")["TIDEGATE_GATEWAY_URL"]
     service = of_kind(objects, "Service")["tidegate-gateway"]
     assert url == f"http://tidegate-gateway.tidegate-system.svc:{service['spec']['ports'][0]['port']}"
+
+
+def test_objects_of_our_own_kinds_are_shipped_not_plain() -> None:
+    """Helm refuses an install whose plain objects are of kinds that the same release defines."""
+    text = helm("template", "tidegate", str(CHART), values=VARIANTS["gateway"])
+    plain = [obj for obj in yaml.safe_load_all(text) if obj]
+    assert not [obj for obj in plain if obj["apiVersion"].startswith("tidegate.dev/")]
+    names = {obj["metadata"]["name"] for whole in plain for obj in shipped(whole)}
+    assert {"default", "planner", "standard"} <= names
 
 
 def test_only_the_gateway_has_the_models_key() -> None:

@@ -94,9 +94,16 @@ def helm(*args: str, values: Object | None = None, kubeconfig: Path | None = Non
 def rendered(
     values: Object, *flags: str, release: str = "tidegate", namespace: str = "tidegate-system"
 ) -> list[Object]:
-    """The objects of a release."""
+    """The objects of a release, and those that it ships in a ConfigMap."""
     text = helm("template", release, str(CHART), "--namespace", namespace, *flags, values=values)
-    return [obj for obj in yaml.safe_load_all(text) if obj]
+    objects = [obj for obj in yaml.safe_load_all(text) if obj]
+    return objects + [obj for whole in objects for obj in shipped(whole)]
+
+
+def shipped(obj: Object) -> list[Object]:
+    """The AgentClasses and GateProfiles in a release's ConfigMap; none in any other object."""
+    text = obj.get("data", {}).get("shipped.yaml", "") if obj["kind"] == "ConfigMap" else ""
+    return [one for one in yaml.safe_load_all(text) if one]
 
 
 def of_kind(objects: list[Object], kind: str) -> dict[str, Object]:

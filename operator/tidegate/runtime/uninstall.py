@@ -1,6 +1,8 @@
 """Before an uninstall: stop the operator, then take its finalizers off, since nobody would do so afterwards.
 
-    python -m tidegate.runtime.uninstall --deployment NAME --selector LABELS
+    python -m tidegate.runtime.uninstall --deployment NAME --selector LABELS --release NAME
+
+What the chart shipped (`tidegate.runtime.shipped`) is deleted.
 
 Settings as for the operator: `TIDEGATE_NAMESPACES`, `TIDEGATE_OPERATOR_NAMESPACE`.
 """
@@ -9,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 from typing import Any
 
 from tidegate.clients.kube import Kube
 from tidegate.errors import Conflict, KubeError, NotFound, PermanentError
 from tidegate.names import FINALIZER_BUILD, FINALIZER_LANDING
+from tidegate.runtime.shipped import ship
 from tidegate.settings import Settings
 
 OURS = frozenset({FINALIZER_BUILD, FINALIZER_LANDING})
@@ -77,12 +81,14 @@ async def release_all(kube: Kube, scopes: list[str | None]) -> int:
     return released
 
 
-async def uninstall(settings: Settings, deployment: str, selector: str) -> None:
-    """Stop the operator, then release what it held."""
+async def uninstall(settings: Settings, deployment: str, selector: str, name: str) -> None:
+    """Stop the operator, then release what it held, then delete what the release of that name shipped."""
     kube = await Kube.connect()
     try:
         await stop_operator(kube, settings.operator_namespace, deployment, selector)
         print(f"{await release_all(kube, settings.scopes)} objects released")
+        with contextlib.suppress(NotFound):  # the definitions are gone, and the objects with them
+            await ship(kube, (), name, patience=0)
     finally:
         await kube.close()
 
@@ -92,9 +98,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tidegate.runtime.uninstall", description="Stop and let go.")
     parser.add_argument("--deployment", required=True, help="name of the operator's Deployment")
     parser.add_argument("--selector", required=True, help="labels of the operator's Pods")
+    parser.add_argument("--release", required=True, help="name of the release")
     given = parser.parse_args()
     try:
-        asyncio.run(uninstall(Settings(), given.deployment, given.selector))
+        asyncio.run(uninstall(Settings(), given.deployment, given.selector, given.release))
     except (KubeError, PermanentError) as error:
         print(f"uninstall: {error}", file=sys.stderr)
         return 1
