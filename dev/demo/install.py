@@ -99,10 +99,14 @@ def install_chart(kubectl: Kubectl, model: Model, images: dict[str, Built]) -> N
     say(f"Model: {model.name} at {upstream}")
     with step("Installing the chart"):
         demo_values = str(Path(__file__).parent / "values.yaml")
-        kubectl.helm(
-            "upgrade", "--install", "--take-ownership", RELEASE, str(ROOT / "charts/tidegate"), "--namespace", SYSTEM,
-            "--values", demo_values, "--set-json", *_set_json(values),
-        )  # fmt: skip
+        try:
+            kubectl.helm(
+                "upgrade", "--install", "--take-ownership", RELEASE, str(ROOT / "charts/tidegate"),
+                "--namespace", SYSTEM, "--values", demo_values, "--set-json", *_set_json(values),
+            )  # fmt: skip
+        except DemoError as error:
+            said = kubectl("logs", "-n", SYSTEM, f"job/{RELEASE}-shipped", "--ignore-errors")
+            raise DemoError(f"{error}\n{said}".strip()) from None
 
 
 def _set_json(values: dict[str, object]) -> list[str]:

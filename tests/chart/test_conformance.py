@@ -6,23 +6,26 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.chart import VARIANTS, Object, of_kind, rendered
-from tests.support.cluster import Cluster
+from tests.support.cluster import ROOT, Cluster
 from tests.support.kubeconform import check, write_schemas
 
 pytestmark = pytest.mark.cluster
+
+CHECKED = {**VARIANTS, "demo": yaml.safe_load((ROOT / "dev/demo/values.yaml").read_text())}
 
 
 @pytest.fixture(scope="module")
 def schemas(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Schemas of every kind that the chart renders."""
     directory = tmp_path_factory.mktemp("schemas")
-    write_schemas(cluster, directory, [obj for values in VARIANTS.values() for obj in rendered(values)])
+    write_schemas(cluster, directory, [obj for values in CHECKED.values() for obj in rendered(values)])
     return directory
 
 
-@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("values", CHECKED.values(), ids=CHECKED)
 def test_objects_are_valid(schemas: Path, values: Object) -> None:
     objects = rendered(values)
     found = check(schemas, objects)
@@ -51,7 +54,7 @@ def test_faults_are_found(schemas: Path, kind: str, path: tuple[str | int, ...],
     assert [(r["kind"], r["status"]) for r in found["resources"]] == [(kind, "statusInvalid")]
 
 
-@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("values", CHECKED.values(), ids=CHECKED)
 def test_the_api_server_takes_the_own_kinds(cluster: Cluster, values: Object) -> None:
     own = [obj for obj in rendered(values) if obj["apiVersion"].startswith("tidegate.dev/")]
     for obj in own:
