@@ -16,7 +16,8 @@ from tidegate.lane.landing import Landed, LaneRefs, land, take
 from tidegate.lane.ledger import Landing
 from tidegate.lane.mirror import Mirror
 
-FILES = 300
+FILES = 10_000
+FILES_PER_DIRECTORY = 100
 CHANGES = 40
 ENV = {
     **os.environ,
@@ -31,18 +32,20 @@ def _git(directory: Path, *arguments: str, data: bytes | None = None) -> str:
     return subprocess.run(command, check=True, input=data, capture_output=True, env=ENV).stdout.decode().strip()
 
 
+def _path(number: int) -> str:
+    return f"src/part{number // FILES_PER_DIRECTORY}/file{number}.py"
+
+
 def make_remote(directory: Path) -> tuple[str, list[str]]:
     """A bare repository with `main` and one branch a change, each of another file; main's head and the changes."""
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(directory)], check=True, env=ENV)
     who = "committer Bench <bench@example.org> 1700000000 +0000\ndata 1\nx"
     lines = [f"commit refs/heads/main\nmark :1\n{who}"]
-    lines += [
-        f"M 644 inline src/file{n}.py\ndata {len(body := f'value = {n}' + chr(10))}\n{body}" for n in range(FILES)
-    ]
+    lines += [f"M 644 inline {_path(n)}\ndata {len(body := f'value = {n}' + chr(10))}\n{body}" for n in range(FILES)]
     for n in range(CHANGES):
         body = f"value = {n}\nmore = {n}\n"
         lines.append(
-            f"commit refs/heads/change{n}\n{who}\nfrom :1\nM 644 inline src/file{n}.py\ndata {len(body)}\n{body}"
+            f"commit refs/heads/change{n}\n{who}\nfrom :1\nM 644 inline {_path(n * (FILES // CHANGES))}\ndata {len(body)}\n{body}"
         )
     _git(directory, "fast-import", "--quiet", data="\n".join(lines).encode() + b"\n")
     changes = [_git(directory, "rev-parse", f"refs/heads/change{n}") for n in range(CHANGES)]

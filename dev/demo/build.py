@@ -81,7 +81,7 @@ def report(kubectl: Kubectl, git: GitServer, name: str, build: Object) -> int:
         print(f"Unmerged: {entry.get('task')}: {entry.get('reason')} ({entry.get('ref', 'no ref')})")
     print(f"""
 Look further:
-  export KUBECONFIG={kubectl.kubeconfig}
+  export KUBECONFIG={kubectl.kubeconfig} PATH=$PATH:{Path(kubectl.tool("kubectl")).parent}
   kubectl get br,at,mj,ml,gr -n {BUILDS}
   kubectl describe buildrequest {name} -n {BUILDS}
   git clone {git.url_here(name)}

@@ -12,7 +12,7 @@ ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 
 REQUESTS = Counter(
-    "tidegate_gateway_requests", "Requests by route and HTTP status", ("route", "code"), registry=REGISTRY
+    "tidegate_gateway_requests_total", "Requests by route and HTTP status", ("route", "code"), registry=REGISTRY
 )
 SECONDS = Histogram(
     "tidegate_gateway_request_seconds",
@@ -21,9 +21,13 @@ SECONDS = Histogram(
     buckets=(0.01, 0.05, 0.25, 1, 5, 15, 60, 180, 600, 1800),
     registry=REGISTRY,
 )
-TOKENS = Counter("tidegate_gateway_tokens", "Tokens passed, by direction (in, out)", ("direction",), registry=REGISTRY)
+TOKENS = Counter(
+    "tidegate_gateway_tokens_total", "Tokens passed, by direction (in, out)", ("direction",), registry=REGISTRY
+)
 ESTIMATED = Counter(
-    "tidegate_gateway_estimated_calls", "Calls whose tokens were estimated: the upstream sent none", registry=REGISTRY
+    "tidegate_gateway_estimated_calls_total",
+    "Calls whose tokens were estimated: the upstream sent none",
+    registry=REGISTRY,
 )
 
 
