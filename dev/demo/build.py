@@ -79,9 +79,11 @@ def report(kubectl: Kubectl, git: GitServer, name: str, build: Object) -> int:
     print(indented(gates(kubectl, name)))
     for entry in build.get("status", {}).get("unmerged", []):
         print(f"Unmerged: {entry.get('task')}: {entry.get('reason')} ({entry.get('ref', 'no ref')})")
+    built = Path(kubectl.tool("kubectl"))
+    path = f" PATH=$PATH:{built.parent}" if built.is_absolute() else ""
     print(f"""
 Look further:
-  export KUBECONFIG={kubectl.kubeconfig} PATH=$PATH:{Path(kubectl.tool("kubectl")).parent}
+  export KUBECONFIG={kubectl.kubeconfig}{path}
   kubectl get br,at,mj,ml,gr -n {BUILDS}
   kubectl describe buildrequest {name} -n {BUILDS}
   git clone {git.url_here(name)}
