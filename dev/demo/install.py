@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -101,11 +102,13 @@ def install_chart(kubectl: Kubectl, model: Model, images: dict[str, Built]) -> N
         demo_values = str(Path(__file__).parent / "values.yaml")
         try:
             kubectl.helm(
-                "upgrade", "--install", "--take-ownership", RELEASE, str(ROOT / "charts/tidegate"),
+                "upgrade", "--install", "--take-ownership", "--force-conflicts", RELEASE, str(ROOT / "charts/tidegate"),
                 "--namespace", SYSTEM, "--values", demo_values, "--set-json", *_set_json(values),
             )  # fmt: skip
         except DemoError as error:
-            said = kubectl("logs", "-n", SYSTEM, f"job/{RELEASE}-shipped", "--ignore-errors")
+            said = ""
+            with contextlib.suppress(DemoError):  # another step failed than the Job
+                said = kubectl("logs", "-n", SYSTEM, f"job/{RELEASE}-shipped")
             raise DemoError(f"{error}\n{said}".strip()) from None
 
 
