@@ -82,6 +82,18 @@ def test_people_get_no_status_and_no_evidence() -> None:
     assert {verb for _, _, verb in rights(roles["tidegate-viewer"])} == set(READ)
 
 
+def test_who_administers_a_namespace_answers_for_protected_paths_and_who_edits_it_does_not() -> None:
+    roles = of_kind(rendered({}), "ClusterRole")
+    lander = roles["tidegate-lander"]
+    assert rights(lander) == every(OWN, ("mergejobs",), ("create", "update", "patch")) | {(OWN, "mergelanes", "land")}
+    aggregated = {label.rpartition("/")[2] for label in lander["metadata"]["labels"] if "aggregate-to" in label}
+    assert aggregated == {"aggregate-to-admin"}
+    others = [role for name, role in roles.items() if name != "tidegate-lander"]
+    assert not [
+        verb for role in others for _, resource, verb in rights(role) if (resource, verb) == ("mergelanes", "land")
+    ]
+
+
 def test_rights_are_bound_in_each_served_namespace() -> None:
     objects = rendered(VARIANTS["two-namespaces"])
     for role in ("tidegate-namespace", "tidegate-gateway"):

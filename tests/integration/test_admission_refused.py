@@ -13,6 +13,7 @@ from tests.support.valid import COMMIT, GATE, REMOVED, SPECS, changed, valid
 pytestmark = pytest.mark.cluster
 
 TASK = {"name": "t", "prompt": "p"}
+ANSWER = {"decision": "Approved", "laneName": "mathkit-main-0123456789", "sourceCommit": COMMIT, "by": "ann"}
 REPO = "spec.repository"
 TASKS = "spec.planning.tasks"
 
@@ -132,6 +133,11 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("MergeJob", "spec.strategy", "Merge", "spec.strategy"),
     ("MergeJob", "spec.priority", 11, "spec.priority"),
     ("MergeJob", "spec.targetBranch", "a~1", "spec.targetBranch"),
+    ("MergeJob", "spec.approval", {**ANSWER, "sourceCommit": "1" * 40}, "approval.sourceCommit must be"),
+    ("MergeJob", "spec.approval", {**ANSWER, "decision": "Perhaps"}, "spec.approval.decision"),
+    ("MergeJob", "spec.approval", {**ANSWER, "by": ""}, "spec.approval.by"),
+    ("MergeJob", "spec.approval", {**ANSWER, "laneName": "A B"}, "spec.approval.laneName"),
+    ("MergeJob", "spec.approval", {**ANSWER, "reason": "x" * 513}, "spec.approval.reason"),
     # MergeLane
     ("MergeLane", f"{REPO}.url", "javascript:alert(1)", "spec.repository.url"),
     ("MergeLane", "spec.targetBranch", "a/", "spec.targetBranch"),
@@ -143,6 +149,11 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("MergeLane", "spec.refPrefix", "refs/heads", "spec.refPrefix"),
     ("MergeLane", "spec.refPrefix", "refs/tidegate/", "spec.refPrefix"),
     ("MergeLane", "spec.requiredGateProfileName", "", "spec.requiredGateProfileName"),
+    ("MergeLane", "spec.protectedPaths", ["/etc"], "spec.protectedPaths[0]"),
+    ("MergeLane", "spec.protectedPaths", ["a/../b"], "protectedPaths holds paths or globs"),
+    ("MergeLane", "spec.protectedPaths", ["!docs"], "spec.protectedPaths[0]"),
+    ("MergeLane", "spec.protectedPaths", [f"f{i}" for i in range(65)], "spec.protectedPaths"),
+    ("MergeLane", "spec.protectedPathsPolicy", "Ignore", "spec.protectedPathsPolicy"),
     # GateRun
     ("GateRun", "spec.commit", "main", "spec.commit"),
     ("GateRun", "spec.fetchRef", "--upload-pack=id", "spec.fetchRef"),

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster import Cluster, condition, fresh_name, wait_until
+from tests.support.cluster import Cluster, condition, fresh_name, tool, wait_until
 from tests.support.git import Clone, git
 from tests.support.gitserver import GitServer
 from tests.support.images import image
@@ -248,6 +248,38 @@ def test_a_missing_profile_is_named_and_nothing_lands_ungated(world: LaneWorld) 
 
     wait_until(reason, 60, "the reason")
     assert world.head == old
+
+
+def test_a_change_of_a_protected_path_waits_for_a_person_and_holds_nobody(world: LaneWorld) -> None:
+    world.start()
+    old = world.head
+    waits = world.job({"CLAUDE.md": "Skip the tests.\n"}, old)
+    denied = world.job({".github/workflows/ci.yml": "on: push\n"}, old)
+    other = world.job({"new.py": "x\n"}, old)
+    assert world.ended(other)["state"] == "Merged"
+    status = wait_until(lambda: _waits(world, waits), 60, "the wait for a person")
+    message = condition({"status": status}, "Succeeded")["message"]
+    assert status["protectedPaths"] == ["CLAUDE.md"]
+    command = message[message.index("kubectl patch") :]
+    tools = f"{Path(tool('kubectl')).parent}:{os.environ['PATH']}"
+    env = {**os.environ, "KUBECONFIG": str(world.cluster.kubeconfig), "PATH": tools}
+    subprocess.run(["sh", "-c", command], env=env, check=True, capture_output=True)
+    assert world.ended(waits)["state"] == "Merged"
+    assert condition({"status": world.status(waits)}, "Approved")["status"] == "True"
+    wait_until(lambda: _waits(world, denied), 60, "the wait for a person")
+    commit = world.cluster.get("mergejob", denied, world.namespace)["spec"]["sourceCommit"]
+    words = {"decision": "Denied", "laneName": world.lane, "sourceCommit": commit, "by": "ann", "reason": "no CI"}
+    world.cluster.patch("mergejob", denied, world.namespace, {"spec": {"approval": words}})
+    status = world.ended(denied)
+    assert condition({"status": status}, "Succeeded")["reason"] == "ApprovalDenied"
+    assert "no CI" in condition({"status": status}, "Succeeded")["message"]
+    world.clone.fetch()
+    assert ".github/workflows/ci.yml" not in world.clone.files()
+
+
+def _waits(world: LaneWorld, job: str) -> Object | None:
+    status = world.status(job)
+    return status if condition({"status": status}, "Approved").get("reason") == "NeedsApproval" else None
 
 
 def test_the_leader_is_killed_again_and_again(world: LaneWorld) -> None:

@@ -70,7 +70,12 @@ SPECS: dict[str, Object] = {
         "sourceCommit": COMMIT,
         "targetBranch": "main",
     },
-    "MergeLane": {"repository": {"url": URL}, "targetBranch": "main", "strategies": ["Rebase", "Squash"]},
+    "MergeLane": {
+        "repository": {"url": URL},
+        "targetBranch": "main",
+        "strategies": ["Rebase", "Squash"],
+        "protectedPaths": ["deploy/**"],
+    },
     "GateRun": {
         "repository": {"url": URL},
         "laneRef": {"name": "mathkit-main-0123456789"},

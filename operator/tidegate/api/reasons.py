@@ -17,6 +17,7 @@ MERGED = "Merged"
 QUEUED = "Queued"
 GATES_PASSED = "GatesPassed"
 CONFLICTED = "Conflicted"
+APPROVED = "Approved"
 
 # Reasons, by who meets them
 # -- anything
@@ -91,6 +92,8 @@ MERGE_CONFLICT = "MergeConflict"
 STACKED_ON_UNMERGED = "StackedOnUnmerged"
 SOURCE_MISSING = "SourceMissing"
 NEEDS_APPROVAL = "NeedsApproval"
+APPROVAL_DENIED = "ApprovalDenied"
+NAMED_IN_SCOPE = "NamedInScope"
 INFRA = "Infra"
 BASE_RED = "BaseRed"
 RUNAWAY = "Runaway"

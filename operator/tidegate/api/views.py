@@ -93,6 +93,7 @@ class TaskView:
     repository: dict[str, Any] | None  # of a task that stands alone
     gate_profile: str
     retry_limit: int | None  # of a task that stands alone
+    scope: tuple[str, ...]  # of a task that a person made; empty for the operator's own
 
     @classmethod
     def from_object(cls, obj: Object) -> Self:
@@ -123,11 +124,17 @@ class TaskView:
             repository=spec.get("repository"),
             gate_profile=intern(spec.get("gateProfileName") or ""),
             retry_limit=spec.get("retryLimit"),
+            scope=() if _is_ours(obj) else tuple(spec.get("scope") or ()),
         )
 
     def status(self) -> dict[str, Any]:
         """The status without the handoff, as a new dictionary."""
         return orjson.loads(self.status_json)  # type: ignore[no-any-return]
+
+
+def _is_ours(obj: Object) -> bool:
+    labels = (obj.get("metadata") or {}).get("labels") or {}
+    return bool(labels.get(names.LABEL_MANAGED_BY) == names.OPERATOR)
 
 
 def _dicts(holder: Mapping[str, Any], key: str) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from tidegate.builds.decide.world import FIXER, PLANNER, Change, PlannedTask, So
 Object = dict[str, Any]
 MAX_PROMPT = 64 * 1024
 MAX_LOG = 2048
+_PEOPLES = ("desiredState", "approval")  # what people say of one MergeJob
 
 
 def planner_name(build: str, iteration: int, attempt: int) -> str:
@@ -107,7 +108,7 @@ def fixer(world: World, fix: Fix) -> Object:
 
 def merge_job(world: World, change: Change, requeue: int) -> Object:
     """The MergeJob that queues a change again: as the one before, under a name of its own."""
-    spec = {key: value for key, value in (change.job or {}).items() if key != "desiredState"}
+    spec = {key: value for key, value in (change.job or {}).items() if key not in _PEOPLES}
     metadata = {
         "name": names.merge_job_name(change.task, change.attempt, requeue),
         "labels": {**_labels(world), names.LABEL_TASK: label(change.task), names.LABEL_LANE: world.lane.name},

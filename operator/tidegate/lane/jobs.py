@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tidegate.api import reasons
 from tidegate.api.views import GateRunView, MergeJobView
+from tidegate.lane import approval as approvals
+from tidegate.lane.approval import Answer
 from tidegate.lane.decide.model import Place
 from tidegate.runtime.conditions import set_condition
 
@@ -73,6 +75,8 @@ def ended(job: MergeJobView, moment: Moment, state: str, reason: str, message: s
     ]
     if reason == reasons.MERGE_CONFLICT:
         changes.append((reasons.CONFLICTED, "True", reason, message))
+    if reason == reasons.APPROVAL_DENIED:
+        changes.append((reasons.APPROVED, "False", reason, message))
     if reason in (reasons.GATES_FAILED, reasons.GATE_NEVER_PASSED, reasons.BASE_RED):
         changes.append((reasons.GATES_PASSED, "False", reason, message))
     return {
@@ -91,13 +95,18 @@ def _files(files: Sequence[str]) -> Status:
     return {"conflictFiles": [file[:1024] for file in files[:MAX_FILES]], "conflictFilesTotal": len(files)}
 
 
-def placed(job: MergeJobView, moment: Moment, lane: str, place: Place, gates: list[Status]) -> Status:
-    """It stands in the queue."""
+def placed(job: MergeJobView, moment: Moment, lane: str, place: Place, gates: list[Status],
+           answer: Answer | None = None) -> Status:  # fmt: skip
+    """It stands in the queue. `answer`: what a person said about the protected paths of its commit."""
+    approval, listed = approvals.shown(job, lane, place, answer)
+    if place.reason == reasons.NEEDS_APPROVAL:
+        place = replace(place, message=approval[0][3])
     gating = place.reason == reasons.GATING
     position = place.position if place.position <= SHOWN_POSITIONS else job.status.get("position") or place.position
     changes = [
         (reasons.QUEUED, "True", place.reason, place.message),
         (reasons.SUCCEEDED, "Unknown", place.reason, place.message),
+        *approval,
     ]
     if gating:
         passed = bool(gates) and all(gate["verdict"] == "Passed" for gate in gates)
@@ -116,6 +125,7 @@ def placed(job: MergeJobView, moment: Moment, lane: str, place: Place, gates: li
         "waitingOnTotal": len(place.waiting_on) or None,
         "landing": None,
         "queuedTime": job.status.get("queuedTime") or job.meta.created or moment.now,
+        **listed,
         "conditions": _conditions(job, moment, *changes),
     }
     if place.commit:

@@ -8,10 +8,13 @@ from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
-from tidegate.api.views import GateRunView, LaneView, MergeJobView, PodView, ProfileView, TaskView
+from tidegate.api.views import BuildView, GateRunView, LaneView, MergeJobView, PodView, ProfileView, TaskView
 from tidegate.clients.git_objects import Person
+from tidegate.lane import approval
+from tidegate.lane.approval import Answer
 from tidegate.lane.candidate import Change
 from tidegate.lane.decide.model import Gate, Job, Run, Snapshot
+from tidegate.lane.decide.protect import ADD, Protection, protection
 from tidegate.lane.gates import TREE, Definition, gate_key, gate_of, merged
 from tidegate.lane.index import GATE_PODS, JOBS, RUNS, has_ended
 from tidegate.lane.state import LaneState, Wanted
@@ -92,6 +95,16 @@ def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> G
     return found
 
 
+def answers(seen: Seen) -> dict[str, Answer]:
+    """What people said of the commits of jobs that have not ended."""
+    return approval.answers(seen.open, seen.ended, seen.lane.meta.name)
+
+
+def protection_of(lane: LaneView) -> Protection:
+    """The paths that the lane protects."""
+    return protection(lane.spec.get("protectedPaths") or (), lane.spec.get("protectedPathsPolicy") or ADD)
+
+
 def most_candidates(lane: LaneView) -> int:
     """The bound that the lane's spec sets to its window."""
     return int(lane.spec.get("window") or 1)
@@ -128,12 +141,13 @@ def snapshot(ctx: Context, seen: Seen, state: LaneState, gates: Gates, frozen: b
         and job.status.get("state") != "Merged"
     }
     active = [run for run in seen.runs if not run.status.get("verdict")]
+    said = answers(seen)
     names_active = {run.meta.name for run in active}
     stray = sum(1 for pod in seen.pods if not pod.terminal and pod.meta.name not in names_active)
     return Snapshot(
         head=state.head,
         head_tree=state.head_tree,
-        jobs=tuple(_job(ctx, job, gates, state, sources, lost) for job in jobs),
+        jobs=tuple(_job(ctx, job, gates, state, sources, lost, said.get(job.meta.uid)) for job in jobs),
         links=state.links,
         runs=_evidence(seen.runs),
         now=ctx.now().timestamp(),
@@ -148,13 +162,15 @@ def snapshot(ctx: Context, seen: Seen, state: LaneState, gates: Gates, frozen: b
 
 
 def _job(ctx: Context, job: MergeJobView, gates: Gates, state: LaneState, sources: Mapping[str, MergeJobView],
-         lost: Mapping[str, str]) -> Job:  # fmt: skip
+         lost: Mapping[str, str], answer: Answer | None) -> Job:  # fmt: skip
     spec, status = job.spec, job.status
     inside = state.ranges.get(job.meta.uid, frozenset()) - {spec["sourceCommit"]}
     queued = parse_time(status.get("queuedTime") or job.meta.created)
     task: TaskView | None = None
     if spec.get("taskRef"):
         task = ctx.cache.get(Key("AgentTask", job.meta.namespace, spec["taskRef"]["name"]))
+    touches = state.guard.touched.get(job.meta.uid, ())
+    approved = answer is not None and answer.approved
     return Job(
         uid=job.meta.uid,
         name=job.meta.name,
@@ -168,7 +184,20 @@ def _job(ctx: Context, job: MergeJobView, gates: Gates, state: LaneState, source
         fixer=task is not None and task.role == FIXER,
         waits_on=tuple(sorted(sources[oid].meta.uid for oid in inside & sources.keys())),
         broken_on=next((lost[oid] for oid in sorted(inside & lost.keys())), ""),
+        touches=touches,
+        unapproved=() if approved or not touches else _unnamed(ctx, job, task, state, touches),
+        approved=approved,
+        denied=answer.words if answer is not None and not answer.approved else "",
     )
+
+
+def _unnamed(ctx: Context, job: MergeJobView, task: TaskView | None, state: LaneState,
+             touches: tuple[str, ...]) -> tuple[str, ...]:  # fmt: skip
+    """The touched paths that no scope written by a person names."""
+    build: BuildView | None = None
+    if task is not None and task.build:
+        build = ctx.cache.get(Key("BuildRequest", job.meta.namespace, task.build))
+    return state.guard.protection.unnamed(touches, approval.scope_by_person(job, task, build))
 
 
 def _evidence(runs: tuple[GateRunView, ...]) -> dict[tuple[str, str], tuple[Run, ...]]:

@@ -17,6 +17,7 @@ from tidegate.api.views import LaneView, MergeJobView
 from tidegate.clients.git import Credentials, GitThreads
 from tidegate.errors import AlreadyExists, Conflict, NotFound, PermanentError, TransientError
 from tidegate.lane import jobs
+from tidegate.lane.approval import listed
 from tidegate.lane.decide.model import Place, Plan, Snapshot
 from tidegate.lane.freeze import FRUITLESS_LIMIT, freeze
 from tidegate.lane.gaterun import GateRuns
@@ -25,7 +26,19 @@ from tidegate.lane.index import JOBS, install_indexes, lane_of_job, needed
 from tidegate.lane.lander import Lander
 from tidegate.lane.landing import LaneRefs, LostRaceError, probe, take
 from tidegate.lane.mirror import Mirror
-from tidegate.lane.observe import Gates, Seen, gate_run, gates_for, most_candidates, runs_on, see, snapshot, wanted
+from tidegate.lane.observe import (
+    Gates,
+    Seen,
+    answers,
+    gate_run,
+    gates_for,
+    most_candidates,
+    protection_of,
+    runs_on,
+    see,
+    snapshot,
+    wanted,
+)
 from tidegate.lane.report import LaneReport, lane_status
 from tidegate.lane.state import LaneState
 from tidegate.runtime.context import Context
@@ -209,6 +222,7 @@ class Lanes:
         for job in cancelled:
             await self._lander.cancel(job)
         open_jobs = tuple(job for job in seen.open if job not in cancelled and not job.meta.deleting)
+        state.protect(protection_of(seen.lane))
         open_jobs = await self._admit(seen.lane, state, open_jobs)
         seen = Seen(seen.lane, open_jobs, seen.ended, seen.runs, seen.pods)
         gates = gates_for(self._ctx, seen.lane, open_jobs)
@@ -310,6 +324,7 @@ class Lanes:
     async def _place(self, seen: Seen, gates: Gates, plan: Plan) -> None:
         """Tell each job where it stands, when that has changed."""
         places = {place.uid: place for place in plan.places}
+        said = answers(seen)
         for number, job in enumerate(seen.open, len(places) + 1):
             if job.meta.uid in plan.demote:
                 continue
@@ -318,12 +333,17 @@ class Lanes:
                 reason, message = gates.problems.get(job.meta.uid, (reasons.WAITING, "waits for its turn"))
                 place = Place(job.meta.uid, number, reason, message)
             runs = runs_on(seen, place.commit, place.tree)
-            status = jobs.placed(job, self._lander.moment(), seen.lane.meta.name, place, jobs.gate_results(runs))
+            results, answer = jobs.gate_results(runs), said.get(job.meta.uid)
+            status = jobs.placed(job, self._lander.moment(), seen.lane.meta.name, place, results, answer)
             if jobs.differs(job.status, status):
                 try:
                     await self._lander.write(job, status)
                 except (Conflict, NotFound):
                     log.debug("a job changed meanwhile", extra={"job": job.meta.name})
+                    continue
+                if place.reason == reasons.NEEDS_APPROVAL and not job.status.get("protectedPaths"):
+                    note = f"changes protected paths and waits for a person: {listed(place.protected)}"
+                    await self._ctx.writer.event("MergeJob", job, "Warning", reasons.NEEDS_APPROVAL, note)
 
     async def _prune(self, seen: Seen, state: LaneState, snap: Snapshot, plan: Plan) -> None:
         """Evidence and refs that no plan will ask for again."""

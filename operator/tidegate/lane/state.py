@@ -16,6 +16,8 @@ from tidegate.errors import PermanentError
 from tidegate.lane.candidate import Change, form
 from tidegate.lane.decide.model import Outcome, Plan, Snapshot
 from tidegate.lane.decide.plan import plan
+from tidegate.lane.decide.protect import Protection
+from tidegate.lane.guard import Guard
 from tidegate.lane.landing import LaneRefs, LostRaceError, publish, remove
 from tidegate.lane.ledger import Ledger
 from tidegate.lane.mirror import Mirror, RemoteError
@@ -46,6 +48,7 @@ class LaneState:
     head_tree: str = ""
     fetched: float = -1e9  # monotonic
     rewound: bool = False
+    guard: Guard = field(default_factory=Guard)
     links: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     pinned: dict[str, str] = field(default_factory=dict)  # job UID to commit
     published: set[str] = field(default_factory=set)  # candidates with a ref
@@ -154,12 +157,21 @@ class LaneState:
         return self.mirror.has(commit)
 
     def measure(self, jobs: Iterable[Wanted]) -> None:
-        """Know which commits each source brings, to find sources inside of sources."""
+        """Know which commits each source brings, to find sources inside of sources, and which protected paths."""
         for job in jobs:
             if job.uid not in self.ranges:
                 with self.mirror.work() as git:
                     out = git.text("rev-list", f"--max-count={MAX_RANGE}", job.change.source, f"^{self.head}")
                 self.ranges[job.uid] = frozenset(out.split())
+            if job.uid not in self.guard.touched:
+                with self.mirror.work() as git, Objects(git) as objects:
+                    self.guard.measure(objects, job.uid, self.head, job.change.source)
+
+    def protect(self, protection: Protection) -> None:
+        """Obey the lane's protected paths; what was measured by others is of no use."""
+        if protection != self.guard.protection:
+            self.guard = Guard(protection)
+            self.links = {}
 
     def plan(self, snapshot: Snapshot, changes: Mapping[str, Change]) -> Plan:
         """Plan, form what the plan needs to know, plan again, until nothing is missing."""
@@ -170,7 +182,7 @@ class LaneState:
                     return made
                 for parent, uid in made.form:
                     started = time.perf_counter()
-                    self.links[parent, uid] = form(objects, parent, changes[uid])
+                    self.links[parent, uid] = self.guard.checked(objects, form(objects, parent, changes[uid]))
                     metrics.CANDIDATE_SECONDS.observe(time.perf_counter() - started)
         return plan(replace(snapshot, links=self.links))
 
@@ -192,3 +204,4 @@ class LaneState:
         self.pinned = {uid: oid for uid, oid in self.pinned.items() if uid in jobs}
         self.published &= commits
         self.ranges = {uid: found for uid, found in self.ranges.items() if uid in jobs}
+        self.guard.forget(jobs)

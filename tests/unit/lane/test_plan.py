@@ -429,3 +429,46 @@ def test_evidence(verdicts: list[str], state: str, start: int) -> None:
     found = weigh(runs, infra_limit=3)
     assert (found.state, found.start) == (state, start)
     assert found.flaked == (verdicts == [FAILED, PASSED])
+
+
+# -- protected paths
+
+
+def test_a_change_of_protected_paths_waits_and_holds_nobody(world: World) -> None:
+    for number in range(40):  # more than a round looks at
+        world.job(f"p{number}", touches=("CLAUDE.md",), unapproved=("CLAUDE.md",))
+    world.job("a")
+    assert world.started() == ["H+a"]
+    world.run("H+a", PASSED)
+    assert world.landed() == ["a"]
+    assert world.place("p0") == (reasons.NEEDS_APPROVAL, ())
+    assert world.ended() == {}
+
+
+def test_an_approved_change_goes_on_and_a_denied_one_ends(world: World) -> None:
+    world.job("a", touches=("CLAUDE.md",), approved=True)
+    world.job("b", touches=("CLAUDE.md",), denied="by ann: no")
+    assert world.started() == ["H+a"]
+    assert world.ended() == {"b": reasons.APPROVAL_DENIED}
+
+
+def test_a_candidate_that_touches_more_than_its_change_waits(world: World) -> None:
+    world.job("a")
+    world.job("b")
+    link = world.link("H", "a")
+    assert isinstance(link, Formed)
+    moved = replace(link, protected=("CODEOWNERS",))
+    snapshot = world.snapshot()
+    made = plan(replace(snapshot, links={**snapshot.links, ("H", "a"): moved}))
+    assert [start.commit for start in made.start] == ["H+b"]
+    assert {place.uid: place.protected for place in made.places} == {"a": ("CODEOWNERS",), "b": ()}
+    approved = replace(snapshot.jobs[0], approved=True)
+    made = plan(replace(snapshot, jobs=(approved, snapshot.jobs[1]), links={**snapshot.links, ("H", "a"): moved}))
+    assert [start.commit for start in made.start] == ["H+a"]
+
+
+def test_what_is_stacked_on_a_waiting_change_waits_for_it_by_name(world: World) -> None:
+    world.job("a", touches=("CLAUDE.md",), unapproved=("CLAUDE.md",))
+    world.job("b", waits_on=("a",))
+    assert world.started() == []
+    assert world.place("b") == (reasons.HELD, ("a",))

@@ -103,6 +103,20 @@ RelativePath = Annotated[
         ),
     ),
 ]
+ProtectedPath = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=256,
+        json_schema_extra=rules(
+            rule(
+                r"!self.startsWith('/') && !self.startsWith('!') && !self.matches(r'(^|/)\.\.(/|$)|[\x00-\x1f\x7f\\]')",
+                "protectedPaths holds paths or globs relative to the repository's root: no leading / or !, no .., no "
+                "backslash",
+            )
+        ),
+    ),
+]
 AcceptanceLine = Annotated[str, Field(min_length=1, max_length=1024)]
 CommandWord = Annotated[str, Field(max_length=8192)]
 ImageName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$", min_length=1, max_length=512)]

@@ -36,6 +36,19 @@ class TaskRef(ApiModel):
     uid: str = Field(pattern=r"^[-A-Za-z0-9]+$", min_length=1, max_length=64, description="UID of the AgentTask.")
 
 
+UserName = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Approval(ApiModel):
+    """A person's answer to a change of protected paths. It holds for this commit alone."""
+
+    decision: Literal["Approved", "Denied"] = Field(description="Approved, or Denied to end the MergeJob.")
+    source_commit: Commit = Field(description="The commit that was looked at: spec.sourceCommit.")
+    lane_name: ShortObjectName = Field(description="Name of the MergeLane; the answer needs the verb land on it.")
+    by: UserName = Field(description="Who answers: the user's name as the API server knows it.")
+    reason: str = Field(default="", max_length=512, description="Why, for people.")
+
+
 _NEW = "make a new MergeJob"
 _ALWAYS = ("repository", "sourceRef", "sourceCommit", "targetBranch", "strategy", "priority", "maxConflictRetries")
 _SOMETIMES = ("taskRef", "buildRef", "gateProfileName")
@@ -53,6 +66,11 @@ class MergeJobSpec(ApiModel):
                 f"desiredState can't leave Cancelled: {_NEW}",
                 fieldPath=".desiredState",
                 reason="FieldValueForbidden",
+            ),
+            rule(
+                "!has(self.approval) || self.approval.sourceCommit == self.sourceCommit",
+                "approval.sourceCommit must be spec.sourceCommit: look at the commit that the job brings",
+                fieldPath=".approval.sourceCommit",
             ),
         )
     )
@@ -78,6 +96,9 @@ class MergeJobSpec(ApiModel):
     )
     desired_state: Literal["Run", "Cancelled"] = Field(
         default="Run", description="Run, or Cancelled to take it out of the queue; Cancelled is final."
+    )
+    approval: Approval | None = Field(
+        default=None, description="A person's answer where the change touches protected paths."
     )
 
 
@@ -131,6 +152,10 @@ class MergeJobStatus(Status):
     conflict_heads: Annotated[
         list[Annotated[str, Field(max_length=64)]], Field(max_length=21, json_schema_extra=ATOMIC_LIST)
     ] = Field(default=[], description="Heads that it was in conflict with.")
+    protected_paths: Annotated[
+        list[Annotated[str, Field(max_length=1024)]], Field(max_length=20, json_schema_extra=ATOMIC_LIST)
+    ] = Field(default=[], description="Protected paths that the change touches and that wait for a person's answer.")
+    protected_paths_total: int | None = Field(default=None, ge=0, description="How many do, listed or not.")
     attempts: int | None = Field(default=None, ge=0, description="Candidates formed.")
     infra_runs: int | None = Field(
         default=None,

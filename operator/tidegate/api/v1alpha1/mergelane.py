@@ -11,6 +11,7 @@ from .common import (
     ApiModel,
     AuthoredRemote,
     Branch,
+    ProtectedPath,
     ShortObjectName,
     Status,
     StatusCommit,
@@ -63,6 +64,14 @@ class MergeLaneSpec(ApiModel):
     greenness: Literal["Head", "Commit"] = Field(
         default="Head",
         description="Head: every value that the branch takes passed the gates. Commit: each job's last commit too.",
+    )
+    protected_paths: Annotated[list[ProtectedPath], Field(max_length=64, json_schema_extra=SET_LIST)] = Field(
+        default=[],
+        description="Paths or globs that a change may not touch without a person's approval: agents' instructions, CI "
+        "definitions, CODEOWNERS, .gitattributes, .gitmodules, gates' and scanners' configuration are so anyway.",
+    )
+    protected_paths_policy: Literal["Add", "Replace"] = Field(
+        default="Add", description="Whether protectedPaths come beside the built-in ones, or instead of them."
     )
     gate_slots: int = Field(default=4, ge=1, le=100, description="Most gate Pods of the lane at once.")
     ref_prefix: str = Field(

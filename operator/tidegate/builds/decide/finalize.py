@@ -13,7 +13,7 @@ from tidegate.builds.decide.world import MAX_NAMED, Change, Finalization, GateRe
 # A job that failed for one of these may do better on the same head.
 _PASSING = frozenset({reasons.INFRA, reasons.STARVED, reasons.RUNAWAY, reasons.REMOTE_UNREACHABLE, reasons.HELD})
 # ... and one that ended so never can.
-_FINAL = frozenset({reasons.CANCELLED, reasons.SOURCE_MISSING, reasons.DELETED})
+_FINAL = frozenset({reasons.CANCELLED, reasons.SOURCE_MISSING, reasons.DELETED, reasons.APPROVAL_DENIED})
 
 
 @dataclass(frozen=True, slots=True)

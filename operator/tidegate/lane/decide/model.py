@@ -19,6 +19,7 @@ class Formed:
     base: str
     strategy: str
     note: str = ""
+    protected: tuple[str, ...] = ()  # protected paths in which it differs from its base
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,10 @@ class Job:
     fixer: bool = False
     waits_on: tuple[str, ...] = ()  # UIDs of unlanded jobs whose source this one's contains
     broken_on: str = ""  # name of such a job that ended without landing
+    touches: tuple[str, ...] = ()  # protected paths that its own change touches
+    unapproved: tuple[str, ...] = ()  # of these: what no person's scope names and nobody has approved
+    approved: bool = False  # a person approved its commit
+    denied: str = ""  # a person's words, where one denied it
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,8 @@ class Place:
     commit: str = ""
     tree: str = ""
     conflict: Conflict | None = None
+    protected: tuple[str, ...] = ()  # paths that wait for a person's answer
+    touches: bool = False  # protected paths, answered or not
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,9 @@ class _Draft:
         base, commit, tree = (link.base, link.commit, link.tree) if link is not None else ("", "", "")
         self.notes[job.uid] = Place(job.uid, 0, reason, message, on, base, commit, tree, conflict)
 
+    def needs_approval(self, job: Job, paths: tuple[str, ...]) -> None:
+        self.notes[job.uid] = Place(job.uid, 0, reasons.NEEDS_APPROVAL, "changes protected paths", protected=paths)
+
 
 def plan(snapshot: Snapshot) -> Plan:
     """What should happen next in a lane."""
@@ -94,10 +97,14 @@ def _admit(draft: _Draft, queue: list[Job]) -> list[Job]:
         if job.broken_on:
             message = f"its commit contains that of {job.broken_on}, which ended without landing"
             draft.endings.append(Ending(job.uid, FAILED, reasons.STACKED_ON_UNMERGED, message))
+        elif job.denied:
+            draft.endings.append(Ending(job.uid, FAILED, reasons.APPROVAL_DENIED, f"denied {job.denied}"))
         elif twin is not job:
             draft.note(job, reasons.HELD, f"{twin.name} brings the same commit", (twin.name,))
         elif waits:
             draft.note(job, reasons.HELD, f"its commit contains that of {', '.join(waits[:5])}", waits)
+        elif job.unapproved:
+            draft.needs_approval(job, job.unapproved)
         else:
             admitted.append(job)
     return admitted
@@ -162,6 +169,9 @@ def _findings(draft: _Draft, job: Job, link: Formed, gates: tuple[Gate, ...]) ->
 
 def _try_rung(draft: _Draft, job: Job, link: Formed, tip: str) -> str:
     """Put a candidate on the ladder, or pass it over; returns the commit on which the next one stands."""
+    if not job.approved and (more := tuple(path for path in link.protected if path not in job.touches)):
+        draft.needs_approval(job, more)  # on this base it touches what its own commits don't: a folder was renamed
+        return tip
     gates = _gates(draft, job)
     findings = _findings(draft, job, link, gates)
     state = worst(findings.values())
@@ -367,9 +377,8 @@ def _finish(draft: _Draft, queue: list[Job], runaway: bool) -> Plan:
     for position, job in enumerate((job for job in queue if job.uid not in gone), 1):
         note = draft.notes.get(job.uid)
         if note is None:
-            places.append(Place(job.uid, position, *waiting))
-        else:
-            places.append(replace(note, position=position))
+            note = Place(job.uid, position, *waiting)
+        places.append(replace(note, position=position, touches=bool(job.touches)))
     return Plan(
         ladder=tuple(draft.ladder),
         form=tuple(draft.form),
