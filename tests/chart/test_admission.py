@@ -49,9 +49,11 @@ class Gatekeeper:
     def answer(self, user: str, job: str, field: str, **words: Any) -> None:
         given = {"laneName": LANE, "sourceCommit": COMMIT, "by": user, **words}
         patch = json.dumps({"spec": {field: given}})
-        self.cluster.kubectl(
-            "patch", "mergejob", job, "-n", self.namespace, f"--as={user}", "--type=merge", "-p", patch
-        )
+        self.patch(user, job, patch)
+
+    def patch(self, user: str, job: str, patch: str) -> None:
+        who = f"--as={user}"
+        self.cluster.kubectl("patch", "mergejob", job, "-n", self.namespace, who, "--type=merge", "-p", patch)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,8 @@ def gatekeeper(cluster: Cluster) -> Iterator[Gatekeeper]:
     cluster.apply(*objects)
     keeper = Gatekeeper(cluster, f"{release}-tidegate", namespace)
     keeper.grant("ann", f"{keeper.release}-lander")
+    keeper.grant("ann", f"{keeper.release}-bypass")
+    keeper.grant("lena", f"{keeper.release}-lander")
     one_lane = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
@@ -108,7 +112,7 @@ def _policies(keeper: Gatekeeper) -> list[str]:
     return [one["metadata"]["name"] for one in found if one["metadata"]["name"].startswith(keeper.release)]
 
 
-WORDS: dict[str, Object] = {"approval": {"decision": "Approved"}}
+WORDS: dict[str, Object] = {"approval": {"decision": "Approved"}, "bypass": {"reason": "the gate is broken"}}
 
 
 @pytest.mark.parametrize("field", WORDS)
@@ -154,10 +158,22 @@ def test_the_operators_account_has_no_say(gatekeeper: Gatekeeper) -> None:
 def test_other_changes_of_an_answered_job_need_no_verb(gatekeeper: Gatekeeper) -> None:
     job = gatekeeper.job()
     gatekeeper.answer("ann", job, "approval", decision="Approved")
-    patch = '{"spec":{"desiredState":"Cancelled"}}'
-    gatekeeper.cluster.kubectl(
-        "patch", "mergejob", job, "-n", gatekeeper.namespace, "--as=bob", "--type=merge", "-p", patch
-    )
+    gatekeeper.patch("bob", job, '{"spec":{"desiredState":"Cancelled"}}')
+
+
+def test_who_may_answer_may_not_bypass(gatekeeper: Gatekeeper) -> None:
+    job = gatekeeper.job()
+    with pytest.raises(RefusedError, match="needs the verb bypass"):
+        gatekeeper.answer("lena", job, "bypass", reason="why not")
+
+
+def test_a_bypass_is_not_rewritten(gatekeeper: Gatekeeper) -> None:
+    job = gatekeeper.job()
+    gatekeeper.answer("ann", job, "bypass", reason="the gate is broken")
+    with pytest.raises(RefusedError, match="can't be changed or taken back"):
+        gatekeeper.answer("ann", job, "bypass", reason="another one")
+    with pytest.raises(RefusedError, match="can't be changed or taken back"):
+        gatekeeper.patch("ann", job, '{"spec":{"bypass":null}}')
 
 
 def test_an_answer_for_another_commit_is_refused(gatekeeper: Gatekeeper) -> None:

@@ -94,6 +94,16 @@ def test_who_administers_a_namespace_answers_for_protected_paths_and_who_edits_i
     ]
 
 
+def test_landing_without_gates_is_nobodys_by_default() -> None:
+    objects = rendered({})
+    roles = of_kind(objects, "ClusterRole")
+    role = roles["tidegate-bypass"]
+    assert rights(role) == {(OWN, "mergejobs", "patch"), (OWN, "mergelanes", "bypass")}
+    assert not [label for label in role["metadata"]["labels"] if "aggregate-to" in label]
+    assert [name for name, one in roles.items() if (OWN, "mergelanes", "bypass") in rights(one)] == ["tidegate-bypass"]
+    assert not [o for o in objects if o["kind"].endswith("Binding") and o.get("roleRef", {}).get("name") == role]
+
+
 def test_rights_are_bound_in_each_served_namespace() -> None:
     objects = rendered(VARIANTS["two-namespaces"])
     for role in ("tidegate-namespace", "tidegate-gateway"):

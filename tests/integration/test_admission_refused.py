@@ -14,6 +14,7 @@ pytestmark = pytest.mark.cluster
 
 TASK = {"name": "t", "prompt": "p"}
 ANSWER = {"decision": "Approved", "laneName": "mathkit-main-0123456789", "sourceCommit": COMMIT, "by": "ann"}
+BYPASS = {"laneName": "mathkit-main-0123456789", "sourceCommit": COMMIT, "by": "ann", "reason": "the gate is broken"}
 REPO = "spec.repository"
 TASKS = "spec.planning.tasks"
 
@@ -138,6 +139,8 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("MergeJob", "spec.approval", {**ANSWER, "by": ""}, "spec.approval.by"),
     ("MergeJob", "spec.approval", {**ANSWER, "laneName": "A B"}, "spec.approval.laneName"),
     ("MergeJob", "spec.approval", {**ANSWER, "reason": "x" * 513}, "spec.approval.reason"),
+    ("MergeJob", "spec.bypass", {**BYPASS, "reason": " "}, "spec.bypass.reason"),
+    ("MergeJob", "spec.bypass", {**BYPASS, "sourceCommit": "1" * 40}, "bypass.sourceCommit must be"),
     # MergeLane
     ("MergeLane", f"{REPO}.url", "javascript:alert(1)", "spec.repository.url"),
     ("MergeLane", "spec.targetBranch", "a/", "spec.targetBranch"),

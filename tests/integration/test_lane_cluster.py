@@ -282,6 +282,30 @@ def _waits(world: LaneWorld, job: str) -> Object | None:
     return status if condition({"status": status}, "Approved").get("reason") == "NeedsApproval" else None
 
 
+def test_a_bypass_lands_without_gates_and_is_seen_everywhere(world: LaneWorld) -> None:
+    world.gates({"broken": "exit 1"})
+    world.start()
+    old = world.head
+    job = world.job({"new.py": "x\n"}, old)
+    wait_until(lambda: world.status(job).get("state") == "Gating", 60, "gating")
+    commit = world.cluster.get("mergejob", job, world.namespace)["spec"]["sourceCommit"]
+    words = {"laneName": world.lane, "sourceCommit": commit, "by": "kubernetes-admin", "reason": "the gate is broken"}
+    world.cluster.patch("mergejob", job, world.namespace, {"spec": {"bypass": words}})
+    status = world.ended(job)
+    assert status["state"] == "Merged"
+    found = {one["type"]: (one["status"], one["reason"]) for one in status["conditions"]}
+    assert found["Bypassed"] == ("True", "GatesBypassed")
+    assert found["GatesPassed"] == ("False", "GatesBypassed")
+    log = git("log", "-1", "--format=%B", world.head, cwd=world.clone.directory)
+    assert "Tidegate-Bypassed-By: kubernetes-admin" in log
+    for kind in ("MergeJob", "MergeLane"):
+        selector = f"involvedObject.kind={kind},reason=GatesBypassed,type=Warning"
+        events = world.cluster.kubectl(
+            "get", "events", "-n", world.namespace, "--field-selector", selector, "-o", "json"
+        )
+        assert "kubernetes-admin: the gate is broken" in events
+
+
 def test_the_leader_is_killed_again_and_again(world: LaneWorld) -> None:
     world.gates({"tests": "sleep 1; test ! -e bad"})
     jobs = [world.job({f"f{n}.py": f"N = {n}\n"}) for n in range(4)]

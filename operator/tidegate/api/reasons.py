@@ -18,6 +18,7 @@ QUEUED = "Queued"
 GATES_PASSED = "GatesPassed"
 CONFLICTED = "Conflicted"
 APPROVED = "Approved"
+BYPASSED = "Bypassed"
 
 # Reasons, by who meets them
 # -- anything
@@ -94,6 +95,8 @@ SOURCE_MISSING = "SourceMissing"
 NEEDS_APPROVAL = "NeedsApproval"
 APPROVAL_DENIED = "ApprovalDenied"
 NAMED_IN_SCOPE = "NamedInScope"
+GATES_BYPASSED = "GatesBypassed"
+LANE_MISMATCH = "LaneMismatch"
 INFRA = "Infra"
 BASE_RED = "BaseRed"
 RUNAWAY = "Runaway"

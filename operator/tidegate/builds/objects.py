@@ -13,7 +13,7 @@ from tidegate.builds.decide.world import FIXER, PLANNER, Change, PlannedTask, So
 Object = dict[str, Any]
 MAX_PROMPT = 64 * 1024
 MAX_LOG = 2048
-_PEOPLES = ("desiredState", "approval")  # what people say of one MergeJob
+_PEOPLES = ("desiredState", "approval", "bypass")  # what people say of one MergeJob
 
 
 def planner_name(build: str, iteration: int, attempt: int) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 from tidegate.api import reasons
 from tidegate.api.views import GateRunView, MergeJobView
 from tidegate.lane import approval as approvals
+from tidegate.lane import bypass
 from tidegate.lane.approval import Answer
+from tidegate.lane.bypass import was_bypassed
 from tidegate.lane.decide.model import Place
 from tidegate.runtime.conditions import set_condition
 
@@ -55,7 +57,7 @@ def merged(job: MergeJobView, moment: Moment, commit: str, reason: str, message:
             (reasons.SUCCEEDED, "True", reason, message),
         ),
     }  # fmt: skip
-    if reason in (reasons.MERGED_BY_LANE, reasons.LANDED_BEFORE_CANCEL):
+    if reason in (reasons.MERGED_BY_LANE, reasons.LANDED_BEFORE_CANCEL) and not was_bypassed(job):
         status["conditions"] = set_condition(
             status["conditions"], reasons.GATES_PASSED, "True", reasons.PASSED, "every required gate passed",
             now=moment.now, generation=job.meta.generation,
@@ -107,6 +109,7 @@ def placed(job: MergeJobView, moment: Moment, lane: str, place: Place, gates: li
         (reasons.QUEUED, "True", place.reason, place.message),
         (reasons.SUCCEEDED, "Unknown", place.reason, place.message),
         *approval,
+        *bypass.shown(job, lane),
     ]
     if gating:
         passed = bool(gates) and all(gate["verdict"] == "Passed" for gate in gates)
@@ -138,8 +141,16 @@ def placed(job: MergeJobView, moment: Moment, lane: str, place: Place, gates: li
     return status
 
 
-def intent(job: MergeJobView, moment: Moment, candidate: str, base: str, ledger: str, gates: list[Status]) -> Status:
-    """It is about to land: `gates` say why it may."""
+def intent(job: MergeJobView, moment: Moment, candidate: str, base: str, ledger: str, gates: list[Status],
+           bypassed: str = "") -> Status:  # fmt: skip
+    """It is about to land: `gates` say why it may, or `bypassed` whose word it is."""
+    why = [(reasons.GATES_PASSED, "True", reasons.PASSED, "every required gate passed")]
+    if bypassed:
+        message = f"lands without its gates, {bypassed}"
+        why = [
+            (reasons.GATES_PASSED, "False", reasons.GATES_BYPASSED, message),
+            (reasons.BYPASSED, "True", reasons.GATES_BYPASSED, message),
+        ]
     return {
         "gates": gates[:MAX_GATES],
         "state": LANDING,
@@ -149,7 +160,7 @@ def intent(job: MergeJobView, moment: Moment, candidate: str, base: str, ledger:
         "conditions": _conditions(
             job, moment,
             (reasons.QUEUED, "True", reasons.LANDING, "being pushed to the target branch"),
-            (reasons.GATES_PASSED, "True", reasons.PASSED, "every required gate passed"),
+            *why,
             (reasons.SUCCEEDED, "Unknown", reasons.LANDING, "being pushed to the target branch"),
         ),
     }  # fmt: skip

@@ -10,7 +10,9 @@ from tidegate.api.views import LaneView, MergeJobView
 from tidegate.clients.git import GitThreads
 from tidegate.errors import Conflict, NotFound, TransientError
 from tidegate.lane import jobs
+from tidegate.lane.bypass import bypass_of, was_bypassed
 from tidegate.lane.decide.model import Rung
+from tidegate.lane.index import lane_of_job
 from tidegate.lane.jobs import Moment, Status
 from tidegate.lane.landing import Declined, Landed, LandResult, Moved, Unknown, land
 from tidegate.lane.ledger import Landing
@@ -62,6 +64,19 @@ class Lander:
         metrics.QUEUE_SECONDS.observe(_age(self._ctx, job))
         type_ = "Normal" if status["state"] != jobs.FAILED else "Warning"
         await self._ctx.writer.event("MergeJob", job, type_, reason, note)
+        if reason in (reasons.MERGED_BY_LANE, reasons.LANDED_BEFORE_CANCEL) and was_bypassed(job):
+            await self._tell_of_bypass(job, status)
+
+    async def _tell_of_bypass(self, job: MergeJobView, status: Status) -> None:
+        """A landing without gates is told where it is looked for: on the job and on the lane."""
+        lane_name = lane_of_job(job)
+        order = bypass_of(job, lane_name)
+        words = order.words if order is not None else ""
+        note = f"MergeJob {job.meta.name} landed as {str(status['mergedCommit'])[:12]} without its gates, {words}"
+        await self._ctx.writer.event("MergeJob", job, "Warning", reasons.GATES_BYPASSED, note)
+        lane: LaneView | None = self._ctx.cache.get(Key("MergeLane", job.meta.namespace, lane_name))
+        if lane is not None:
+            await self._ctx.writer.event("MergeLane", lane, "Warning", reasons.GATES_BYPASSED, note)
 
     async def merged(self, job: MergeJobView, landing: Landing) -> None:
         """A job of which the ledger has a landing, its own or another's of the same commit."""
@@ -139,7 +154,9 @@ class Lander:
             try:
                 held = await self._finalizer(job, present=True)
                 gates = jobs.gate_results(runs_on(seen, rung.link.commit, rung.link.tree))
-                status = jobs.intent(held, self.moment(), rung.link.commit, rungs[0].base, state.ledger.value, gates)
+                status = jobs.intent(
+                    held, self.moment(), rung.link.commit, rungs[0].base, state.ledger.value, gates, rung.job.bypass
+                )
                 written.append(await self.write(held, status))
             except (Conflict, NotFound):
                 for member in written:

@@ -12,11 +12,12 @@ from tidegate.api.views import BuildView, GateRunView, LaneView, MergeJobView, P
 from tidegate.clients.git_objects import Person
 from tidegate.lane import approval
 from tidegate.lane.approval import Answer
+from tidegate.lane.bypass import TRAILER, bypass_of
 from tidegate.lane.candidate import Change
 from tidegate.lane.decide.model import Gate, Job, Run, Snapshot
 from tidegate.lane.decide.protect import ADD, Protection, protection
 from tidegate.lane.gates import TREE, Definition, gate_key, gate_of, merged
-from tidegate.lane.index import GATE_PODS, JOBS, RUNS, has_ended
+from tidegate.lane.index import GATE_PODS, JOBS, RUNS, has_ended, lane_of_job
 from tidegate.lane.state import LaneState, Wanted
 from tidegate.runtime.context import Context, parse_time
 from tidegate.runtime.keys import Key
@@ -70,10 +71,14 @@ def runs_on(seen: Seen, commit: str, tree: str = "") -> list[GateRunView]:
 
 
 def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> Gates:
-    """The union of the lane's required profile and the job's; the operator's default where neither names one."""
+    """The union of the lane's required profile and the job's; the operator's default where neither names one. None for
+    a job whose gates a person bypasses."""
     found = Gates()
     required = lane.spec.get("requiredGateProfileName") or ""
     for job in jobs:
+        if bypass_of(job, lane.meta.name) is not None:
+            found.of_job[job.meta.uid] = ()
+            continue
         wanted = [name for name in dict.fromkeys((required, job.spec.get("gateProfileName") or "")) if name]
         groups: list[list[Definition]] = []
         for name in wanted or [ctx.settings.default_gate_profile]:
@@ -120,6 +125,8 @@ def wanted(job: MergeJobView) -> Wanted:
     if spec.get("buildRef"):
         trailers.append(("Tidegate-Build", spec["buildRef"]["name"]))
     trailers.append(("Tidegate-Source", spec["sourceCommit"]))
+    if (order := bypass_of(job, lane_of_job(job))) is not None:
+        trailers.append((TRAILER, order.by))
     change = Change(
         source=spec["sourceCommit"],
         strategy=spec.get("strategy") or "Rebase",
@@ -187,6 +194,7 @@ def _job(ctx: Context, job: MergeJobView, gates: Gates, state: LaneState, source
         touches=touches,
         unapproved=() if approved or not touches else _unnamed(ctx, job, task, state, touches),
         approved=approved,
+        bypass=order.words if (order := bypass_of(job, lane_of_job(job))) is not None else "",
         denied=answer.words if answer is not None and not answer.approved else "",
     )
 

@@ -56,6 +56,7 @@ class LaneState:
     tried: set[str] = field(default_factory=set)  # candidates gated since the last landing or ending
     window: int = 1  # candidates gated at once now
     reforms: int = 0  # in a row, because others moved the branch
+    _changes: Mapping[str, Change] = field(default_factory=dict)  # that `links` were formed of, by job UID
     _compared: tuple[str, str] = ("", "")  # head and baseline for which `rewound` was found out
     declined: tuple[str, int, float] | None = None  # the remote's text, lane generation, monotonic time
 
@@ -175,6 +176,10 @@ class LaneState:
 
     def plan(self, snapshot: Snapshot, changes: Mapping[str, Change]) -> Plan:
         """Plan, form what the plan needs to know, plan again, until nothing is missing."""
+        if self._changes != changes:  # what a job's candidates are to say may change: a bypass
+            new = {uid for uid, change in changes.items() if self._changes.get(uid) != change}
+            self.links = {key: out for key, out in self.links.items() if key[1] not in new}
+            self._changes = dict(changes)
         with self.mirror.work() as git, Objects(git) as objects:
             for _ in range(MAX_FORMS):
                 made = plan(replace(snapshot, links=self.links))

@@ -472,3 +472,33 @@ def test_what_is_stacked_on_a_waiting_change_waits_for_it_by_name(world: World) 
     world.job("b", waits_on=("a",))
     assert world.started() == []
     assert world.place("b") == (reasons.HELD, ("a",))
+
+
+# -- bypass
+
+
+def test_a_bypassed_job_lands_at_once_before_those_that_are_gated(world: World) -> None:
+    world.job("a", priority=1)
+    world.run("H+a", "")
+    world.job("b", priority=10, gates=(), bypass="by ann: broken")
+    assert world.landed() == ["b"]
+    assert [rung.job.bypass for rung in world.plan().land] == ["by ann: broken"]
+
+
+def test_a_bypassed_job_lands_on_a_red_head_and_takes_nobody_with_it(world: World) -> None:
+    world.window = 4
+    for _ in range(2):
+        world.run("H", FAILED)
+    world.job("a")
+    world.job("b", gates=(), bypass="by ann: broken")
+    world.job("c", fixer=True)
+    assert world.landed() == ["b"]
+
+
+def test_a_bypass_answers_for_no_protected_path_and_no_frozen_lane(world: World) -> None:
+    world.job("a", gates=(), bypass="by ann: broken", touches=("CODEOWNERS",), unapproved=("CODEOWNERS",))
+    assert world.landed() == []
+    world.jobs.clear()
+    world.job("b", gates=(), bypass="by ann: broken")
+    world.more = {"frozen": True}
+    assert world.landed() == []

@@ -49,6 +49,15 @@ class Approval(ApiModel):
     reason: str = Field(default="", max_length=512, description="Why, for people.")
 
 
+class Bypass(ApiModel):
+    """A person's order to land the commit without its gates. It can't be changed or taken back: cancel the job."""
+
+    source_commit: Commit = Field(description="The commit that was looked at: spec.sourceCommit.")
+    lane_name: ShortObjectName = Field(description="Name of the MergeLane; this needs the verb bypass on it.")
+    by: UserName = Field(description="Who orders it: the user's name as the API server knows it.")
+    reason: str = Field(min_length=1, max_length=512, pattern=r"\S", description="Why, for people.")
+
+
 _NEW = "make a new MergeJob"
 _ALWAYS = ("repository", "sourceRef", "sourceCommit", "targetBranch", "strategy", "priority", "maxConflictRetries")
 _SOMETIMES = ("taskRef", "buildRef", "gateProfileName")
@@ -71,6 +80,17 @@ class MergeJobSpec(ApiModel):
                 "!has(self.approval) || self.approval.sourceCommit == self.sourceCommit",
                 "approval.sourceCommit must be spec.sourceCommit: look at the commit that the job brings",
                 fieldPath=".approval.sourceCommit",
+            ),
+            rule(
+                "!has(self.bypass) || self.bypass.sourceCommit == self.sourceCommit",
+                "bypass.sourceCommit must be spec.sourceCommit: look at the commit that the job brings",
+                fieldPath=".bypass.sourceCommit",
+            ),
+            rule(
+                "!has(oldSelf.bypass) || (has(self.bypass) && self.bypass == oldSelf.bypass)",
+                "bypass can't be changed or taken back: set desiredState to Cancelled",
+                fieldPath=".bypass",
+                reason="FieldValueForbidden",
             ),
         )
     )
@@ -99,6 +119,9 @@ class MergeJobSpec(ApiModel):
     )
     approval: Approval | None = Field(
         default=None, description="A person's answer where the change touches protected paths."
+    )
+    bypass: Bypass | None = Field(
+        default=None, description="A person's order to land the commit without its gates; the commit's trailers say so."
     )
 
 

@@ -85,6 +85,7 @@ class Job:
     unapproved: tuple[str, ...] = ()  # of these: what no person's scope names and nobody has approved
     approved: bool = False  # a person approved its commit
     denied: str = ""  # a person's words, where one denied it
+    bypass: str = ""  # a person's words, where one ordered to land it without gates; then it has none
 
 
 @dataclass(frozen=True, slots=True)

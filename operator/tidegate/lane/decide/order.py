@@ -16,11 +16,15 @@ def rank(job: Job) -> tuple[float, float, str]:
 
 
 def ordered(jobs: Iterable[Job], *, fixers_first: bool = False) -> list[Job]:
-    """Jobs in order; a job that others wait for is as urgent as the most urgent of them."""
+    """Jobs in order, those without gates first; a job that others wait for is as urgent as the most urgent of them."""
     listed = list(jobs)
     ranks = {job.uid: rank(job) for job in listed}
     for job in sorted(listed, key=rank, reverse=True):
         for uid in job.waits_on:
             if uid in ranks and ranks[job.uid] < ranks[uid]:
                 ranks[uid] = (ranks[job.uid][0], ranks[job.uid][1], "")
-    return sorted(listed, key=lambda job: (fixers_first and not job.fixer, *ranks[job.uid], job.uid))
+
+    def place(job: Job) -> tuple[object, ...]:
+        return (not job.bypass, fixers_first and not job.fixer, *ranks[job.uid], job.uid)
+
+    return sorted(listed, key=place)
