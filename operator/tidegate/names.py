@@ -25,6 +25,7 @@ LABEL_CLASS = "tidegate.dev/agent-class"
 LABEL_LANE = "tidegate.dev/lane"
 LABEL_GATE = "tidegate.dev/gate"
 LABEL_EGRESS = "tidegate.dev/egress"  # on gate Pods: stands for what they may reach
+LABEL_RESOLVES = "tidegate.dev/resolves"  # on a Fixer: the task whose change conflicts
 LABEL_GATE_RUN = "tidegate.dev/gate-run"
 LABEL_PURPOSE = "tidegate.dev/purpose"  # of a GateRun: candidate | sweep
 
@@ -80,6 +81,11 @@ def bounded_name(*parts: str, limit: int = MAX_NAME) -> str:
 def task_name(build: str, iteration: int, name: str) -> str:
     """The name of a build's task; leaves room for the attempt number in the Pod's name."""
     return bounded_name(build, str(iteration), name, limit=57)
+
+
+def resolver_name(build: str, task: str) -> str:
+    """The name of the one Fixer for a task's change that conflicts."""
+    return bounded_name(build, "resolve", task, limit=57)
 
 
 def pod_name(task: str, attempt: int) -> str:

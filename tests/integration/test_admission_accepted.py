@@ -43,6 +43,20 @@ SMALLEST: list[tuple[str, Object]] = [
     ("AgentTask", {"repository": {"url": "https://[2001:db8::1]/a/b.git"}, "prompt": "p", "role": "Planner"}),
     ("MergeJob", {"repository": {"url": URL}, "sourceRef": "refs/heads/x", "sourceCommit": COMMIT}),
     ("MergeJob", {"repository": {"url": URL}, "sourceRef": "refs/heads/x", "sourceCommit": "0" * 64}),
+    (
+        "AgentTask",
+        {
+            "buildRef": {"name": "mathkit"},
+            "prompt": "p",
+            "role": "Fixer",
+            "resolves": {
+                "mergeJobName": "a-1",
+                "taskRef": {"name": "a", "uid": "b"},
+                "sourceRef": "refs/tidegate/tasks/b",
+                "sourceCommit": COMMIT,
+            },
+        },
+    ),
     ("MergeLane", {"repository": {"url": URL}}),
     ("MergeLane", {"repository": {"url": URL}, "refPrefix": "refs/heads/tidegate/lanes", "frozen": True}),
     (
@@ -90,7 +104,7 @@ def test_a_build_gets_its_defaults(cluster: Cluster) -> None:
         "startTimeoutSeconds": 600,
         "retry": {"limit": 2, "backoffSeconds": 10, "maxBackoffSeconds": 300},
     }
-    assert spec["merge"] == {"strategy": "Rebase", "maxConflictRetries": 2}
+    assert spec["merge"] == {"strategy": "Rebase", "maxConflictRetries": 2, "maxConflictFixTasks": 30}
     assert spec["sweep"] == {
         "intervalSeconds": 300,
         "errorIntervalSeconds": 60,

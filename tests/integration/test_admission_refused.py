@@ -15,6 +15,12 @@ pytestmark = pytest.mark.cluster
 TASK = {"name": "t", "prompt": "p"}
 ANSWER = {"decision": "Approved", "laneName": "mathkit-main-0123456789", "sourceCommit": COMMIT, "by": "ann"}
 BYPASS = {"laneName": "mathkit-main-0123456789", "sourceCommit": COMMIT, "by": "ann", "reason": "the gate is broken"}
+RESOLVES = {
+    "mergeJobName": "a-1",
+    "taskRef": {"name": "a", "uid": "b"},
+    "sourceRef": "refs/tidegate/tasks/b",
+    "sourceCommit": COMMIT,
+}
 REPO = "spec.repository"
 TASKS = "spec.planning.tasks"
 
@@ -123,7 +129,23 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("AgentTask", "spec.timeoutSeconds", 0, "spec.timeoutSeconds"),
     ("AgentTask", "spec.retryLimit", 10, "spec.retryLimit"),
     ("AgentTask", "spec", {"buildRef": {"name": "b"}, "prompt": "p", "retryLimit": 1}, "spec.retryLimit"),
+    ("AgentTask", "spec.resolves", RESOLVES, "resolves is for Fixers of a build"),
+    (
+        "AgentTask",
+        "spec",
+        {"buildRef": {"name": "b"}, "prompt": "p", "role": "Fixer", "resolves": {**RESOLVES, "sourceRef": "x"}},
+        "spec.resolves.sourceRef",
+    ),
+    ("BuildRequest", "spec.merge.maxConflictFixTasks", -1, "spec.merge.maxConflictFixTasks"),
+    ("BuildRequest", "spec.merge.maxConflictFixTasks", 1001, "spec.merge.maxConflictFixTasks"),
     # MergeJob
+    ("MergeJob", "spec.replaces", {"mergeJobName": "a"}, "spec.replaces.taskRef"),
+    (
+        "MergeJob",
+        "spec.replaces",
+        {"mergeJobName": "A", "taskRef": {"name": "a", "uid": "b"}},
+        "spec.replaces.mergeJobName",
+    ),
     ("MergeJob", "spec.sourceCommit", "HEAD", "spec.sourceCommit"),
     ("MergeJob", "spec.sourceCommit", COMMIT[:39], "spec.sourceCommit"),
     ("MergeJob", "spec.sourceCommit", COMMIT.upper(), "spec.sourceCommit"),

@@ -280,6 +280,8 @@ class Model:
                 "targetBranch": "main",
                 "desiredState": "Run",
             }
+            if resolves := task["spec"].get("resolves"):
+                spec["replaces"] = {key: resolves[key] for key in ("mergeJobName", "taskRef")}
             owners = [
                 {"kind": "BuildRequest", "name": self.name, "uid": self.build["metadata"]["uid"], "controller": True}
             ]

@@ -53,6 +53,7 @@ NO_HANDOFF = "NoHandoff"
 BAD_HANDOFF = "BadHandoff"
 NO_RESULT = "NoResult"
 WORK_REFUSED = "WorkRefused"
+MARKERS_LEFT = "ConflictMarkersLeft"
 SECRET_FOUND = "SecretFound"  # noqa: S105 - a reason
 OUT_OF_SCOPE = "OutOfScope"
 NODE_LOST = "NodeLost"

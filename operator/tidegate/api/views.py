@@ -93,6 +93,7 @@ class TaskView:
     repository: dict[str, Any] | None  # of a task that stands alone
     gate_profile: str
     retry_limit: int | None  # of a task that stands alone
+    resolves: dict[str, Any] | None  # of a Fixer: the change in conflict
     scope: tuple[str, ...]  # of a task that a person made; empty for the operator's own
 
     @classmethod
@@ -124,6 +125,7 @@ class TaskView:
             repository=spec.get("repository"),
             gate_profile=intern(spec.get("gateProfileName") or ""),
             retry_limit=spec.get("retryLimit"),
+            resolves=spec.get("resolves"),
             scope=() if _is_ours(obj) else tuple(spec.get("scope") or ()),
         )
 

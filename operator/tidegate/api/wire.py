@@ -69,6 +69,8 @@ class AgentInput(Document):
     max_bytes: int = 512 * 1024 * 1024
     gateway_url: str = ""
     allowed_protocols: str = "https:ssh"  # for GIT_ALLOW_PROTOCOL
+    merge_ref: str = ""  # of a Fixer: where the change in conflict stands
+    merge_commit: str = ""  # the change, merged into the base for the workspace, conflict markers left
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class PublisherReport(Document):
     out_of_scope: list[str] = field(default_factory=list)  # shortened
     held_back: list[dict[str, Any]] = field(default_factory=list)  # {file, line, rule}: secrets; never the value
     refused: list[dict[str, Any]] = field(default_factory=list)  # {path, why}: names, symlinks, limits
+    markers: list[dict[str, Any]] = field(default_factory=list)  # {file, line}: conflict markers that a Fixer left
     tokens_in: int = 0
     tokens_out: int = 0
     model_calls: int = 0

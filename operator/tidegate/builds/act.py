@@ -79,11 +79,23 @@ class Actor:
         if decision.planner is not None and world.planning.source is not None:
             made.append(("AgentTask", objects.planner(world, world.planning.source, decision.planner), world.uid))
         made += [("AgentTask", objects.fixer(world, fix), world.uid) for fix in decision.fixes]
+        for change in decision.resolve:
+            original = await self._spec_of(world, change.task)
+            made.append(("AgentTask", objects.resolver(world, change, original), world.uid))
         made += [("MergeJob", objects.merge_job(world, change, k), world.uid) for change, k in decision.requeue]
         if decision.start_sweep:
             runs = objects.sweep_runs(world, decision.start_sweep)
             made += [("GateRun", run, world.lane.uid) for run in runs]
         await self._all(self._create(kind, world, obj, owner) for kind, obj, owner in made)
+
+    async def _spec_of(self, world: World, task: str) -> dict[str, Any]:
+        """A task's whole spec: the cache keeps no prompt. Empty where it is gone."""
+        try:
+            found = await self._ctx.kube.get("AgentTask", world.namespace, task)
+        except NotFound:
+            return {}
+        spec: dict[str, Any] = found.get("spec") or {}
+        return spec
 
     async def adopt(self, world: World, decision: Decision) -> None:
         """Make hand-made tasks the build's own."""

@@ -13,7 +13,7 @@ from itertools import islice
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.views import MergeJobView, PodView, TaskView, condition, condition_status
-from tidegate.builds.decide.world import ACTIVE, MAX_NAMED, MAX_UNMERGED, TERMINAL, Change
+from tidegate.builds.decide.world import ACTIVE, FIXER, MAX_NAMED, MAX_UNMERGED, TERMINAL, Change
 from tidegate.builds.state import (
     BuildState,
     Job,
@@ -21,10 +21,10 @@ from tidegate.builds.state import (
     Record,
     change_of,
     has_work,
-    is_sweep_fixer,
+    is_helper,
     outcome,
     said_unmerged,
-    task_of,
+    tasks_of,
 )
 from tidegate.runtime.cache import Cache
 from tidegate.runtime.context import parse_time
@@ -81,8 +81,9 @@ class BuildIndex:
         build = (view.spec.get("buildRef") or {}).get("name")
         if build:
             touched[(key.namespace, build)] = None
-        self._again((key.namespace, task_of(view)), touched)
-        self._wake_dependents((key.namespace, task_of(view)), touched)
+        for task in tasks_of(view):
+            self._again((key.namespace, task), touched)
+            self._wake_dependents((key.namespace, task), touched)
         return list(touched)
 
     def on_pod(self, key: Key, _old: PodView | None, new: PodView | None) -> list[tuple[str, str]]:
@@ -170,11 +171,22 @@ class BuildIndex:
         made = (change_of(state, state.records[n].view) for n in state.unmerged)
         return tuple(change for change in made if change.mergeable)
 
+    def conflicts(self, uid: str, build: str) -> tuple[Change, ...]:
+        """Changes that ended in conflict and never had a Fixer; a Fixer's own gets none."""
+        state = self.state(uid)
+        views = (state.records[name].view for name in sorted(state.unmerged))
+        alone = (
+            view for view in views
+            if view.role != FIXER and names.resolver_name(build, view.meta.name) not in state.records
+        )  # fmt: skip
+        found = (change_of(state, view) for view in alone)
+        return tuple(change for change in found if change.mergeable and change.reason == reasons.MERGE_CONFLICT)
+
     def blocking(self, uid: str) -> int:
         """How many unmerged changes keep the build from passing; a sweep's Fixers don't."""
         state = self.state(uid)
         views = (state.records[name].view for name in state.unmerged)
-        return sum(1 for view in views if view.state == "Complete" and not is_sweep_fixer(view))
+        return sum(1 for view in views if view.state == "Complete" and not is_helper(view))
 
     def ended_badly(self, uid: str) -> tuple[str, ...]:
         """`name (State)` of the first tasks that keep the build from passing."""
@@ -306,17 +318,19 @@ class BuildIndex:
                 return
             state.jobs_merged -= job.merged
             state.jobs_open.pop(name, None)
-            held = state.jobs_of.get(job.task, {})
-            held.pop(name, None)
-            if not held:
-                state.jobs_of.pop(job.task, None)
+            for task in job.tasks:
+                held = state.jobs_of.get(task, {})
+                held.pop(name, None)
+                if not held:
+                    state.jobs_of.pop(task, None)
             self._tidy(view.meta.owner_uid)
             return
         succeeded = view.condition_status(reasons.SUCCEEDED)
         merged = view.condition_status(reasons.MERGED) == "True" or succeeded == "True"
-        job = Job(view, task_of(view), succeeded in ("True", "False"), merged)
+        job = Job(view, tasks_of(view), succeeded in ("True", "False"), merged)
         state.jobs[name] = job
-        state.jobs_of.setdefault(job.task, {})[name] = None
+        for task in job.tasks:
+            state.jobs_of.setdefault(task, {})[name] = None
         state.jobs_merged += job.merged
         if not job.ended:
             state.jobs_open[name] = None

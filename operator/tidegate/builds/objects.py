@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from tidegate.builds.decide.world import FIXER, PLANNER, Change, PlannedTask, So
 Object = dict[str, Any]
 MAX_PROMPT = 64 * 1024
 MAX_LOG = 2048
+MAX_CONFLICT_FILES = 30
+MAX_ORIGINAL = 16 * 1024  # characters of the original prompt
 _PEOPLES = ("desiredState", "approval", "bypass")  # what people say of one MergeJob
 
 
@@ -103,6 +106,38 @@ def fixer(world: World, fix: Fix) -> Object:
     spec: Object = {"prompt": _cut(prompt), "role": FIXER, "priority": 1}
     made = _task(world, fixer_name(world.name, fix.sweep, result.gate), spec)
     made["metadata"]["labels"][names.LABEL_GATE] = label(result.gate)
+    return made
+
+
+def resolver(world: World, change: Change, original: Object) -> Object:
+    """A Fixer for a change in conflict. `original`: the spec of the task that made it, empty where it is gone."""
+    job = change.job or {}
+    listed = "\n".join(f"- {json.dumps(path[:200])}" for path in change.files[:MAX_CONFLICT_FILES])
+    prompt = (
+        f"The change of task {change.task} conflicts with branch {world.spec.branch}. The working tree is the head of "
+        "that branch with the change merged in; conflict markers (<<<<<<<, =======, >>>>>>>) are left where both sides "
+        "changed the same lines.\n"
+        "Resolve every conflict so that the change does what it was made for and the branch keeps what it has. Remove "
+        "all markers, change nothing else.\n\n"
+        f"Files in conflict:\n{listed or '- none is known'}\n\n"
+        "What the task was asked to do follows, so that you know what the change is for. It is done:\n"
+        f"---\n{str(original.get('prompt') or 'not known')[:MAX_ORIGINAL]}\n---"
+    )
+    kept = ("scope", "acceptance", "agentClassName", "gateProfileName", "timeoutSeconds")
+    spec: Object = {key: original[key] for key in kept if original.get(key)}
+    spec |= {
+        "prompt": _cut(prompt),
+        "role": FIXER,
+        "priority": job.get("priority") or 5,
+        "resolves": {
+            "mergeJobName": change.job_name,
+            "taskRef": job.get("taskRef"),
+            "sourceRef": job.get("sourceRef"),
+            "sourceCommit": job.get("sourceCommit"),
+        },
+    }
+    made = _task(world, names.resolver_name(world.name, change.task), spec)
+    made["metadata"]["labels"][names.LABEL_RESOLVES] = label(change.task)
     return made
 
 

@@ -189,6 +189,8 @@ class Observer:
             usage=dict(zip(("tokensIn", "tokensOut", "modelCalls"), state.usage, strict=True)),
             stalled=index.stalled(uid),
             fixers=state.fixers,
+            conflicts=index.conflicts(uid, world.name),
+            resolvers=state.resolvers,
             fixing=index.fixing(uid),
         )
         if not tasks.quiescent:

@@ -34,7 +34,7 @@ class Job:
     """A MergeJob of a build."""
 
     view: MergeJobView
-    task: str
+    tasks: tuple[str, ...]  # whose change it brings: its own task's, and of the one that it replaces
     ended: bool
     merged: bool
 
@@ -66,6 +66,7 @@ class BuildState:
     stalled: dict[str, None] = field(default_factory=dict)
     fixing: Counter[str] = field(default_factory=Counter)  # open Fixers of sweeps, by gate
     fixers: int = 0
+    resolvers: int = 0
     handoffs: int = 0
     running_others: int = 0
     usage: list[int] = field(default_factory=lambda: [0, 0, 0])
@@ -104,6 +105,7 @@ class BuildState:
         if record.phase in _RUNNING and view.role != FIXER:
             self.running_others += by
         self.fixers += by * is_sweep_fixer(view)
+        self.resolvers += by * is_resolver(view)
         if record.phase is not Phase.DONE and is_sweep_fixer(view):
             gate = (view.meta.labels or {})[names.LABEL_GATE]
             self.fixing[gate] += by
@@ -136,12 +138,22 @@ def is_sweep_fixer(view: TaskView) -> bool:
     return view.role == FIXER and names.LABEL_GATE in (view.meta.labels or {})
 
 
+def is_resolver(view: TaskView) -> bool:
+    """Whether it was made for a change in conflict."""
+    return view.role == FIXER and view.resolves is not None
+
+
+def is_helper(view: TaskView) -> bool:
+    """Whether something else decides if the task's work was needed: the next sweep, or the change that it mends."""
+    return is_sweep_fixer(view) or is_resolver(view)
+
+
 def ended_badly(record: Record) -> bool:
-    """Whether a task ended so that its build can't pass; of a sweep's Fixer the next sweep decides."""
+    """Whether a task ended so that its build can't pass."""
     view = record.view
     if record.phase is not Phase.DONE or view.state == "Complete":
         return False
-    return not is_sweep_fixer(view)
+    return not is_helper(view)
 
 
 def has_work(view: TaskView) -> bool:
@@ -149,9 +161,12 @@ def has_work(view: TaskView) -> bool:
     return bool(view.ref or view.commit) and view.role != PLANNER
 
 
-def task_of(view: MergeJobView) -> str:
-    """The name of the task whose change a MergeJob brings."""
-    return str((view.spec.get("taskRef") or {}).get("name") or "")
+def tasks_of(view: MergeJobView) -> tuple[str, ...]:
+    """The names of the tasks whose change a MergeJob brings: its own, and the one in whose stead it comes."""
+    replaced = (view.spec.get("replaces") or {}).get("taskRef") or {}
+    return tuple(
+        str(ref.get("name") or "") for ref in (view.spec.get("taskRef") or {}, replaced) if ref or not replaced
+    )
 
 
 def said_unmerged(status: Mapping[str, Any]) -> bool:
@@ -182,6 +197,7 @@ def change_of(state: BuildState, view: TaskView) -> Change:
         default=None,
     )
     reason, message = _why(view, job)
+    own = job is None or job.tasks[0] == name
     return Change(
         task=name,
         attempt=view.attempt,
@@ -192,9 +208,11 @@ def change_of(state: BuildState, view: TaskView) -> Change:
         reason=reason,
         message=message,
         requeued=max((_requeue(view, state.jobs[j]) for j in state.jobs_of.get(name, ())), default=0),
-        job=job.view.spec if job is not None else None,
+        job=job.view.spec if job is not None and own else None,
+        job_name=job.view.meta.name if job is not None else "",
+        files=tuple(job.view.status.get("conflictFiles") or ()) if job is not None else (),
         tried_on=_tried_on(job),
-        superseded=is_sweep_fixer(view),
+        superseded=is_helper(view),
     )
 
 

@@ -39,6 +39,7 @@ def spec_of(view: BuildView, *, planner_class: str, gate_profile: str) -> Spec:
         worker_class=workers.get("agentClassName") or "",
         max_parallel=view.max_parallel,
         gate_profile=merge.get("gateProfileName") or gate_profile,
+        max_conflict_fixes=merge.get("maxConflictFixTasks", 30),
         sweep=SweepPolicy(
             interval=sweep.get("intervalSeconds", 300),
             error_interval=sweep.get("errorIntervalSeconds", 60),

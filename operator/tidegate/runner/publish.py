@@ -17,6 +17,7 @@ from tidegate.api.wire import AgentInput, PublisherReport
 from tidegate.clients.git import Git, GitError
 from tidegate.errors import PermanentError, TidegateError
 from tidegate.runner.base import Base, Blobs
+from tidegate.runner.conflict import left_markers
 from tidegate.runner.handoff import (
     MAX_HANDOFF_BYTES,
     Exit,
@@ -140,6 +141,9 @@ def _examine(attempt: Attempt, usage: Callable[[], Usage], deadline: float) -> t
     if found.over_limit:
         refused.insert(0, {"path": ".", "why": f"{found.over_limit}: the rest is missing"})
     added, removed = _line_counts(attempt.git, attempt.base.tree, found.tree)
+    markers: list[dict[str, Any]] = []
+    if given.merge_commit:
+        markers = left_markers(attempt.git, found.tree, found.changed, attempt.base, given.merge_commit)
     report = PublisherReport(
         handoff_status=handoff.status,
         handoff_valid=handoff.valid,
@@ -152,11 +156,12 @@ def _examine(attempt: Attempt, usage: Callable[[], Usage], deadline: float) -> t
         out_of_scope=[show(os.fsencode(path)) for path in strangers],
         held_back=[{"file": f.path, "line": f.line, "rule": f.rule} for f in found.held_back],
         refused=refused,
+        markers=markers,
         tool_calls=_tool_calls(handoff),
         message="; ".join(handoff.faults)[:800],
     )
     report = _with_usage(report, usage())
-    blocked = strangers or found.held_back or found.over_limit or given.role == "Planner"
+    blocked = strangers or markers or found.held_back or found.over_limit or given.role == "Planner"
     good = handoff.valid and handoff.status == "Complete" and ended is not None and ended.code == 0 and not blocked
     return report, Work(found.tree, _handoff_files(handoff, log), good)
 

@@ -10,6 +10,7 @@ from tidegate.api.wire import TERMINATION_MESSAGE_BYTES, PublisherReport
 from tidegate.runner.text import clean
 
 T = TypeVar("T")
+_LISTS = ("out_of_scope", "held_back", "refused", "markers")
 _SIZES = ((20, 1024, 300), (10, 512, 200), (5, 256, 120), (2, 120, 80), (1, 60, 40), (0, 0, 0))
 
 
@@ -24,7 +25,7 @@ def _shorter(row: dict[str, Any], words: int) -> dict[str, Any]:
 def shortened(report: PublisherReport) -> PublisherReport:
     """The same report in at most 4096 bytes: lists end with how many more there are, texts are cut."""
     for items, text, words in _SIZES:
-        left = {name: max(0, len(getattr(report, name)) - items) for name in ("out_of_scope", "held_back", "refused")}
+        left = {name: max(0, len(getattr(report, name)) - items) for name in _LISTS}
         short = replace(
             report,
             summary=clean(report.summary, text) if text else "",
@@ -41,6 +42,11 @@ def shortened(report: PublisherReport) -> PublisherReport:
                 [_shorter(row, max(words, 20)) for row in report.refused],
                 items,
                 {"path": f"and {left['refused']} more", "why": ""},
+            ),
+            markers=_first(
+                [_shorter(row, max(words, 20)) for row in report.markers],
+                items,
+                {"file": f"and {left['markers']} more", "line": 0},
             ),
         )
         if len(short.dumps()) <= TERMINATION_MESSAGE_BYTES:

@@ -11,6 +11,7 @@ from tidegate.api.wire import AgentInput, WorkspaceReport
 from tidegate.clients.git import Credentials, GitError
 from tidegate.errors import PermanentError, TidegateError
 from tidegate.runner.base import Base, Blobs, empty_directory, lay
+from tidegate.runner.conflict import merged_tree
 from tidegate.runner.entry import entry_script, prompt_file, settings
 from tidegate.runner.places import Places
 from tidegate.runner.repository import Claim, FencedError, claim, fetch_target, open_repository
@@ -38,11 +39,12 @@ def _prepare(given: AgentInput, places: Places, pod: str) -> str:
     git = open_repository(places.git, given, Credentials.from_files(places.credentials))
     value = claim(git, given, pod, int(time.time()))
     base = Base.read(git, fetch_target(git, given.target_branch))
+    shown = Base.read(git, merged_tree(git, base.commit, given)) if given.merge_commit else base
     root = open_root(places.workspace)
     try:
         empty_directory(root)
         with Blobs.open(git, timeout=_LAY_SECONDS) as blobs:
-            lay(base, blobs, root)
+            lay(shown, blobs, root)
     finally:
         os.close(root)
     _lay_tools(given, places)

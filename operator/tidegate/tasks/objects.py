@@ -44,6 +44,8 @@ def merge_job(task: TaskView, build: BuildView | None) -> Object:
         "strategy": str(merge.get("strategy") or STANDALONE_STRATEGY),
         "priority": task.priority,
     }
+    if task.resolves:
+        spec["replaces"] = {key: task.resolves[key] for key in ("mergeJobName", "taskRef")}
     profile = task.gate_profile or merge.get("gateProfileName")
     if profile:
         spec["gateProfileName"] = profile

@@ -146,6 +146,10 @@ def _judge_report(outcome: _Build, report: PublisherReport, expected: Expectatio
         return outcome(BLOCKED, reasons.BLOCKED, f"the agent reports that it can't go on: {report.summary}")
     if report.handoff_status == "Partial":
         return outcome(PARTIAL, reasons.PARTIAL, f"the agent reports a part of the work: {report.summary}")
+    if report.markers:
+        return outcome(
+            FAILED, reasons.MARKERS_LEFT, f"conflict markers are left in {_marked(report)}: resolve them all"
+        )
     if report.out_of_scope and not expected.planner:
         paths = _listed(report.out_of_scope)
         return outcome(PARTIAL, reasons.OUT_OF_SCOPE, f"changed paths outside the task's scope: {paths}")
@@ -230,6 +234,10 @@ def _held_back(report: PublisherReport) -> str:
         f"{hit.get('file', '?')}:{hit.get('line', '?')} ({hit.get('rule', 'secret')})" for hit in report.held_back
     ]
     return f"a secret was found and the file held back: {_listed(places)}; remove it and run the task again"
+
+
+def _marked(report: PublisherReport) -> str:
+    return _listed([f"{place.get('file', '?')}:{place.get('line', '?')}" for place in report.markers])
 
 
 def _listed(items: list[str]) -> str:

@@ -261,6 +261,8 @@ def agent_input(plan: PodPlan) -> AgentInput:
         publish_branch=publish_branch(plan),
         gateway_url=plan.platform.gateway_url,
         allowed_protocols=plan.platform.git_protocols,
+        merge_ref=str((plan.spec.get("resolves") or {}).get("sourceRef") or ""),
+        merge_commit=str((plan.spec.get("resolves") or {}).get("sourceCommit") or ""),
     )
 
 

@@ -79,9 +79,8 @@ class _Waker:
         """The end of a MergeJob, or its loss, concerns its task."""
         job = new or old
         if job is not None and _result(old) != _result(new):
-            name = (job.spec.get("taskRef") or {}).get("name")
-            if name:
-                self._ctx.queue.add(Key("AgentTask", key.namespace, name))
+            for ref in _refs(job):
+                self._ctx.queue.add(Key("AgentTask", key.namespace, ref["name"]))
 
     def on_lane(self, key: Key, old: LaneView | None, new: LaneView | None) -> None:
         """Tasks that stand alone wait until their lane is ready."""
@@ -113,8 +112,13 @@ def _owner_of_pod(pod: PodView) -> list[str]:
 
 
 def _task_of_job(job: MergeJobView) -> list[str]:
-    uid = (job.spec.get("taskRef") or {}).get("uid")
-    return [uid] if uid else []
+    return [str(ref["uid"]) for ref in _refs(job)]
+
+
+def _refs(job: MergeJobView) -> list[dict[str, Any]]:
+    """The task whose change it brings, and the one in whose stead it comes."""
+    refs = (job.spec.get("taskRef"), (job.spec.get("replaces") or {}).get("taskRef"))
+    return [ref for ref in refs if ref]
 
 
 def _dependencies(task: TaskView) -> list[str]:

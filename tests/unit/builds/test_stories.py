@@ -86,7 +86,7 @@ def test_a_failed_dependency_leaves_its_dependent_pending_and_ends_the_build() -
 
 def test_finalization_merges_on_another_head_what_failed_before_and_its_dependents_run() -> None:
     plan = static({"name": "a"}, {"name": "b", "dependsOn": ["a"]}, {"name": "c"})
-    model = Model(build_object(planning=plan))
+    model = Model(build_object(planning=plan, merge={"maxConflictFixTasks": 0}))
     run_task(model, "mk-1-a")
     run_task(model, "mk-1-c")
     model.finish_job("mk-1-a-1", merged=False, reason="MergeConflict")

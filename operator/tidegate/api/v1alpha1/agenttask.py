@@ -11,13 +11,16 @@ from .common import (
     SET_LIST,
     AcceptanceLine,
     ApiModel,
+    Commit,
     LocalRef,
     Priority,
+    RefName,
     RelativePath,
     Repository,
     ShortObjectName,
     Status,
     StatusCommit,
+    TaskRef,
     TaskRole,
     Time,
     Until,
@@ -38,6 +41,15 @@ class Dependency(ApiModel):
     )
 
 
+class Resolves(ApiModel):
+    """A change in conflict with the target branch."""
+
+    merge_job_name: ShortObjectName = Field(description="Name of the MergeJob that ended in conflict.")
+    task_ref: TaskRef = Field(description="The AgentTask whose change it is.")
+    source_ref: RefName = Field(description="Full name of the ref that holds the change.")
+    source_commit: Commit = Field(description="The change: 40 or 64 hexadecimal digits.")
+
+
 _NEW = "make a new AgentTask"
 _IMMUTABLE = (
     "buildRef",
@@ -51,6 +63,7 @@ _IMMUTABLE = (
     "timeoutSeconds",
     "gateProfileName",
     "retryLimit",
+    "resolves",
 )
 
 
@@ -68,6 +81,11 @@ class AgentTaskSpec(ApiModel):
                 "!has(self.retryLimit) || !has(self.buildRef)",
                 "retryLimit is for tasks that stand alone: set workers.retry of the build",
                 fieldPath=".retryLimit",
+            ),
+            rule(
+                "!has(self.resolves) || (has(self.buildRef) && self.role == 'Fixer')",
+                "resolves is for Fixers of a build: set role to Fixer and buildRef",
+                fieldPath=".resolves",
             ),
             *(immutable(field, _NEW, has=field not in ("prompt", "role")) for field in _IMMUTABLE),
             rule(
@@ -112,6 +130,11 @@ class AgentTaskSpec(ApiModel):
     )
     retry_limit: int | None = Field(
         default=None, ge=0, le=9, description="Further attempts of a task that stands alone; 2 when absent."
+    )
+    resolves: Resolves | None = Field(
+        default=None,
+        description="The change to make anew: the workspace is the target's head with it merged in, conflict markers "
+        "left; a result that holds any is not taken.",
     )
 
 

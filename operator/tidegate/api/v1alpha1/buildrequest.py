@@ -172,6 +172,12 @@ class Merge(ApiModel):
     max_conflict_retries: int = Field(
         default=2, ge=0, le=20, description="How often a change in conflict is tried again, each time on another head."
     )
+    max_conflict_fix_tasks: int = Field(
+        default=30,
+        ge=0,
+        le=1000,
+        description="Most Fixer tasks for changes that stay in conflict, one each, over the whole build.",
+    )
 
 
 class Sweep(ApiModel):

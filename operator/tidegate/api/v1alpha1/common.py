@@ -189,6 +189,17 @@ class LocalRef(ApiModel):
     name: ShortObjectName = Field(description="Name of the object.")
 
 
+REF_PATTERN = r"^refs/[A-Za-z0-9_][A-Za-z0-9._/+@=-]*$"
+RefName = Annotated[str, Field(min_length=6, max_length=256, pattern=REF_PATTERN)]
+
+
+class TaskRef(ApiModel):
+    """One AgentTask of this namespace, and no other of the same name."""
+
+    name: ShortObjectName = Field(description="Name of the AgentTask.")
+    uid: str = Field(pattern=r"^[-A-Za-z0-9]+$", min_length=1, max_length=64, description="UID of the AgentTask.")
+
+
 class EnvVar(ApiModel):
     """An environment variable with a plain value."""
 

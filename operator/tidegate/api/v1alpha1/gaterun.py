@@ -6,9 +6,8 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from .common import ApiModel, Commit, LocalRef, Remote, Status, Time, rule, rules
+from .common import REF_PATTERN, ApiModel, Commit, LocalRef, Remote, Status, Time, rule, rules
 from .gateprofile import Gate
-from .mergejob import REF_PATTERN
 
 
 class GateRunSpec(ApiModel):

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from .common import (
     ATOMIC_LIST,
+    REF_PATTERN,
     ApiModel,
     AuthoredRemote,
     Branch,
@@ -19,6 +20,7 @@ from .common import (
     Status,
     StatusCommit,
     Strategy,
+    TaskRef,
     Time,
     immutable,
     map_list,
@@ -26,14 +28,12 @@ from .common import (
     rules,
 )
 
-REF_PATTERN = r"^refs/[A-Za-z0-9_][A-Za-z0-9._/+@=-]*$"
 
+class Replaced(ApiModel):
+    """A change that this one brings in its stead."""
 
-class TaskRef(ApiModel):
-    """The task that made the change."""
-
-    name: ShortObjectName = Field(description="Name of the AgentTask.")
-    uid: str = Field(pattern=r"^[-A-Za-z0-9]+$", min_length=1, max_length=64, description="UID of the AgentTask.")
+    merge_job_name: ShortObjectName = Field(description="Name of the MergeJob that ended in conflict.")
+    task_ref: TaskRef = Field(description="The AgentTask whose change it was.")
 
 
 UserName = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -60,7 +60,7 @@ class Bypass(ApiModel):
 
 _NEW = "make a new MergeJob"
 _ALWAYS = ("repository", "sourceRef", "sourceCommit", "targetBranch", "strategy", "priority", "maxConflictRetries")
-_SOMETIMES = ("taskRef", "buildRef", "gateProfileName")
+_SOMETIMES = ("taskRef", "buildRef", "replaces", "gateProfileName")
 
 
 class MergeJobSpec(ApiModel):
@@ -97,6 +97,9 @@ class MergeJobSpec(ApiModel):
 
     task_ref: TaskRef | None = Field(default=None, description="The AgentTask that made the change.")
     build_ref: LocalRef | None = Field(default=None, description="The BuildRequest that it belongs to.")
+    replaces: Replaced | None = Field(
+        default=None, description="The change in conflict that a Fixer made anew: when this one lands, that one has."
+    )
     repository: AuthoredRemote = Field(description="The repository of source and target.")
     source_ref: str = Field(
         min_length=6,

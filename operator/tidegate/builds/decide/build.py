@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from tidegate.api import reasons
 from tidegate.builds.decide import lifecycle
+from tidegate.builds.decide.conflict import resolvers
 from tidegate.builds.decide.decision import Condition, Decision, StatusUpdate
 from tidegate.builds.decide.dispatch import Slots, slots
 from tidegate.builds.decide.finalize import FinalStep, Verdict, finalize
@@ -35,7 +36,8 @@ def _active(world: World, mergeable: tuple[Change, ...]) -> Decision:
     step = plan(world)
     able = world.lane.ready and world.problem is None
     held = slots(world, grant=able)
-    if able and not world.lane.behind and is_over(world, step, held):
+    resolve = resolvers(world)
+    if able and not resolve and not world.lane.behind and is_over(world, step, held):
         return _ending(world, step, held, finalize(world, step, mergeable))
     sweep = periodic(world) if able and not world.lane.behind else SweepStep(world.sweep)
     wanted = fixes(world, world.sweep.runs, sweep.sweep.number) if sweep.outcome == "Red" else ()
@@ -55,6 +57,7 @@ def _active(world: World, mergeable: tuple[Change, ...]) -> Decision:
         iteration=step.iteration,
         planner=step.planner,
         fixes=wanted,
+        resolve=resolve,
         start_sweep=sweep.start or unfinished_start(world),
         status=update,
         events=(*_plan_events(step), *_sweep_events(sweep, wanted)),

@@ -39,6 +39,7 @@ class Decision:
     iteration: int = 0  # that `tasks` and `planner` belong to
     planner: PlannerTask | None = None
     fixes: tuple[Fix, ...] = ()
+    resolve: tuple[Change, ...] = ()  # changes in conflict that get a Fixer
     requeue: tuple[tuple[Change, int], ...] = ()
     start_sweep: int = 0
     status: StatusUpdate | None = None

@@ -48,6 +48,7 @@ class Spec:
     max_parallel: int = 50
     timeout_seconds: int = 1800
     gate_profile: str = ""
+    max_conflict_fixes: int = 30
     sweep: SweepPolicy = SweepPolicy()
     finalization: FinalizationPolicy = FinalizationPolicy()
     cancelled: bool = False
@@ -89,9 +90,11 @@ class Change:
     reason: str
     message: str = ""
     requeued: int = 0  # the highest number of a re-queue so far
-    job: Mapping[str, Any] | None = None  # spec of its newest MergeJob
+    job: Mapping[str, Any] | None = None  # spec of its newest MergeJob; None where a Fixer's stands in for it
+    job_name: str = ""
+    files: tuple[str, ...] = ()  # in conflict
     tried_on: str = ""  # the head on which its newest MergeJob failed
-    superseded: bool = False  # a Fixer that a sweep asked for: only the sweep decides whether it was needed
+    superseded: bool = False  # a Fixer's: the next sweep, or the change that it mends, decides whether it was needed
 
     @property
     def mergeable(self) -> bool:
@@ -129,6 +132,8 @@ class Tasks:
     usage: Mapping[str, int] = field(default_factory=dict)
     stalled: tuple[str, str, str] | None = None  # a task that a person must help: name, reason, message
     fixers: int = 0  # tasks that sweeps have asked for so far
+    conflicts: tuple[Change, ...] = ()  # changes in conflict that never had a Fixer
+    resolvers: int = 0  # Fixers for changes in conflict so far
     fixing: frozenset[str] = frozenset()  # gates for which a Fixer is at work
 
     @property
