@@ -85,7 +85,9 @@ def test_people_get_no_status_and_no_evidence() -> None:
 def test_who_administers_a_namespace_answers_for_protected_paths_and_who_edits_it_does_not() -> None:
     roles = of_kind(rendered({}), "ClusterRole")
     lander = roles["tidegate-lander"]
-    assert rights(lander) == every(OWN, ("mergejobs",), ("create", "update", "patch")) | {(OWN, "mergelanes", "land")}
+    assert rights(lander) == every(OWN, ("mergejobs",), ("get", "create", "update", "patch")) | {
+        (OWN, "mergelanes", "land")
+    }
     aggregated = {label.rpartition("/")[2] for label in lander["metadata"]["labels"] if "aggregate-to" in label}
     assert aggregated == {"aggregate-to-admin"}
     others = [role for name, role in roles.items() if name != "tidegate-lander"]
@@ -98,7 +100,7 @@ def test_landing_without_gates_is_nobodys_by_default() -> None:
     objects = rendered({})
     roles = of_kind(objects, "ClusterRole")
     role = roles["tidegate-bypass"]
-    assert rights(role) == {(OWN, "mergejobs", "patch"), (OWN, "mergelanes", "bypass")}
+    assert rights(role) == {(OWN, "mergejobs", "get"), (OWN, "mergejobs", "patch"), (OWN, "mergelanes", "bypass")}
     assert not [label for label in role["metadata"]["labels"] if "aggregate-to" in label]
     assert [name for name, one in roles.items() if (OWN, "mergelanes", "bypass") in rights(one)] == ["tidegate-bypass"]
     assert not [o for o in objects if o["kind"].endswith("Binding") and o.get("roleRef", {}).get("name") == role]

@@ -27,6 +27,8 @@ def largest_spec(kind: KindInfo) -> Object:
     match kind.kind:
         case "BuildRequest":
             _plan(spec["planning"])
+        case "AgentTask":
+            del spec["resolves"]  # only beside buildRef, in whose place the bigger `repository` stands
         case "AgentClass":
             _share(MAX_ENGINE_TEXT, [spec["engine"]])
         case "GateProfile":

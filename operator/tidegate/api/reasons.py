@@ -19,6 +19,7 @@ GATES_PASSED = "GatesPassed"
 CONFLICTED = "Conflicted"
 APPROVED = "Approved"
 BYPASSED = "Bypassed"
+NOTES_WRITTEN = "NotesWritten"
 
 # Reasons, by who meets them
 # -- anything
@@ -85,6 +86,7 @@ PLAN_FAILED = "PlanFailed"
 # -- lane and merge jobs
 MERGED_BY_LANE = "Landed"
 MERGED_ELSEWHERE = "MergedElsewhere"
+NOTES_NOT_WRITTEN = "NotesNotWritten"
 NOTHING_TO_LAND = "NothingToLand"
 EMPTY_DIFF = "EmptyDiff"
 LANDED_BEFORE_CANCEL = "LandedBeforeCancel"

@@ -16,6 +16,7 @@ from tidegate.lane.index import lane_of_job
 from tidegate.lane.jobs import Moment, Status
 from tidegate.lane.landing import Declined, Landed, LandResult, Moved, Unknown, land
 from tidegate.lane.ledger import Landing
+from tidegate.lane.notes import NoteWriter, note_of
 from tidegate.lane.observe import Seen, most_candidates, runs_on
 from tidegate.lane.state import LaneState
 from tidegate.runtime.context import Context, parse_time, rfc3339
@@ -31,6 +32,7 @@ class Lander:
     def __init__(self, ctx: Context, threads: GitThreads) -> None:
         self._ctx = ctx
         self._threads = threads
+        self.notes = NoteWriter(ctx.writer.check)
 
     def moment(self) -> Moment:
         """Now, for a status."""
@@ -50,6 +52,10 @@ class Lander:
         meta = {"finalizers": finalizers, "resourceVersion": str(job.meta.resource_version)}
         answer = await self._ctx.writer.patch("MergeJob", job.meta.namespace, job.meta.name, {"metadata": meta})
         return MergeJobView.from_object(answer)
+
+    def _note(self, state: LaneState, landed: list[tuple[MergeJobView, str]]) -> None:
+        """Tell of landings in git, for people. Nothing depends on it."""
+        self.notes.add(state, [note_of(job, commit) for job, commit in landed])
 
     # -- ends
 
@@ -116,6 +122,8 @@ class Lander:
             record = ledger.sources.get(job.spec["sourceCommit"])
             if record is not None:
                 await self.merged(job, record)
+                if record.job == job.meta.uid:
+                    self._note(state, [(job, record.candidate)])
                 changed = True
             elif job.status.get("landing"):
                 await self.withdraw(job, "its push did not land")
@@ -183,6 +191,8 @@ class Lander:
                         job, self.moment(), rung.link.commit, reasons.MERGED_BY_LANE, words, bool(rung.link.note)
                     )
                     await self.finish(job, status, reasons.MERGED_BY_LANE, words)
+                landed = [(job, rung.link.commit) for rung, job in zip(rungs, members, strict=True)]
+                self._note(state, landed)
             case Moved(_, ours):
                 if not ours:
                     state.drop()

@@ -22,6 +22,7 @@ from tidegate.lane.messages import clean_text
 from tidegate.lane.mirror import HEADS, Mirror, RemoteError
 
 PUSH_TIMEOUT = 120.0
+NOTES = "refs/notes/tidegate"
 _MOVED = ("ok", "new", "forced")
 _FLAGS = {" ": "ok", "+": "forced", "*": "new", "=": "same", "!": "refused", "-": "deleted"}
 
@@ -52,6 +53,11 @@ class LaneRefs:
     def ledger(self) -> str:
         """The ledger, here and there."""
         return names.lane_ref(self.lane_id, "ledger", prefix=self.prefix)
+
+    @property
+    def notes(self) -> str:
+        """Notes on what landed: where git's own tools look for them, or below the prefix where that is no plain one."""
+        return NOTES if self.prefix == names.REF_PREFIX else f"{self.prefix}/notes"
 
     def candidate(self, commit: str) -> str:
         """Where a candidate stands for the gates' Pods."""

@@ -227,6 +227,7 @@ class Lanes:
         seen = Seen(seen.lane, open_jobs, seen.ended, seen.runs, seen.pods)
         gates = gates_for(self._ctx, seen.lane, open_jobs)
         report = LaneReport(frozen=await freeze(self._ctx, self._threads, seen.lane, state))
+        report.notes = self._lander.notes.problem(state)
         snap = snapshot(self._ctx, seen, state, gates, report.frozen is not None, FRUITLESS_LIMIT)
         plan = await self._threads.call(state.plan, snap, {job.meta.uid: wanted(job).change for job in open_jobs})
         again = await self._act(seen, state, gates, snap, plan, report)

@@ -23,6 +23,7 @@ class LaneReport:
     blocked: tuple[str, str] | None = None  # it can't work: reason, message
     frozen: tuple[str, str] | None = None  # nothing may land: reason, message
     plan: Plan | None = None
+    notes: str = ""  # why what landed has no git notes
 
 
 def lane_status(lane: LaneView, jobs: Iterable[MergeJobView], state: LaneState | None, report: LaneReport, holder: str,
@@ -87,6 +88,10 @@ def _conditions(lane: LaneView, state: LaneState | None, report: LaneReport, mom
         found = put(found, reasons.BASE_RED, "True", reason, message)
     else:
         found = drop_condition(found, reasons.BASE_RED)
+    if report.notes:
+        found = put(found, reasons.NOTES_WRITTEN, "False", reasons.NOTES_NOT_WRITTEN, report.notes)
+    else:
+        found = drop_condition(found, reasons.NOTES_WRITTEN)
     if state is not None and state.reforms >= STARVED_AFTER:
         message = f"others moved the branch {state.reforms} times in a row before a candidate could land"
         found = put(found, reasons.STARVED, "True", reasons.STARVED, message)
