@@ -18,7 +18,7 @@ PAUSE_IMAGE = "localhost/tidegate-pause:1"
 COREDNS_IMAGE = "localhost/tidegate-coredns:1"
 BASE_IMAGE = "localhost/tidegate-base:12"
 DEBIAN_SUITE = "bookworm"
-BASE_PACKAGES = ("ca-certificates", "git", "python3", "python3-venv")
+BASE_PACKAGES = ("ca-certificates", "git", "openssh-client", "python3", "python3-venv")
 
 # One cluster a machine: Kubernetes shares the host's firewall, sysctls and cgroups anyway.
 STATE = Path("/var/lib/tidegate-local")

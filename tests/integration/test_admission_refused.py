@@ -179,6 +179,8 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("MergeLane", "spec.protectedPaths", ["!docs"], "spec.protectedPaths[0]"),
     ("MergeLane", "spec.protectedPaths", [f"f{i}" for i in range(65)], "spec.protectedPaths"),
     ("MergeLane", "spec.protectedPathsPolicy", "Ignore", "spec.protectedPathsPolicy"),
+    ("MergeLane", "spec.signingSecretName", "", "spec.signingSecretName"),
+    ("MergeLane", "spec.signingSecretName", "A B", "spec.signingSecretName"),
     # GateRun
     ("GateRun", "spec.commit", "main", "spec.commit"),
     ("GateRun", "spec.fetchRef", "--upload-pack=id", "spec.fetchRef"),

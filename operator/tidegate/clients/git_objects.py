@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -118,12 +119,17 @@ class Objects:
         return str(stored.hexsha.decode())
 
     def write_commit(self, tree: str, parents: tuple[str, ...], author: Person, committer: Person, time: int,
-                     message: str) -> str:  # fmt: skip
-        """Store a commit whose author and committer dates are `time`, in UTC."""
+                     message: str, sign: Callable[[bytes], bytes] | None = None) -> str:  # fmt: skip
+        """Store a commit whose author and committer dates are `time`, in UTC, with the signature that `sign` gives."""
         lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
         lines.append(f"author {author.name} <{author.email}> {time} +0000")
         lines.append(f"committer {committer.name} <{committer.email}> {time} +0000")
-        return self.write("commit", ("\n".join(lines) + "\n\n" + message).encode("utf-8", "replace"))
+        body = b"\n\n" + message.encode("utf-8", "replace")
+        head = "\n".join(lines).encode("utf-8", "replace")
+        if sign is not None:
+            signature = sign(head + body).rstrip(b"\n").replace(b"\n", b"\n ")
+            head += b"\ngpgsig " + signature
+        return self.write("commit", head + body)
 
     def close(self) -> None:
         """End the git process."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tidegate.clients.git import Git, GitError
 from tidegate.clients.git_objects import Commit, Objects, Person
+from tidegate.clients.signing import SigningKey
 from tidegate.lane.attributes import merge_attributes
 from tidegate.lane.decide.model import Conflict, Formed, Nothing, Outcome
 from tidegate.lane.messages import clean_name, with_trailers
@@ -27,12 +28,13 @@ COMMITTER = Person("Tidegate", "lane@tidegate.dev")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a job wants to land. `author` None keeps each commit's own author."""
+    """What a job wants to land. `author` None keeps each commit's own author; `signer` None leaves commits unsigned."""
 
     source: str
     strategy: str = REBASE
     author: Person | None = None
     trailers: tuple[tuple[str, str], ...] = ()
+    signer: SigningKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,8 @@ def _write(objects: Objects, change: Change, commit: Commit, tree: str, parents:
     author = Person(clean_name(author.name), clean_name(author.email))
     time = max(objects.commit(parents[0]).time, commit.time) if newest is None else newest
     text = with_trailers(message or commit.message, change.trailers)
-    return objects.write_commit(tree, parents, author, COMMITTER, time, text)
+    sign = change.signer.sign if change.signer is not None else None
+    return objects.write_commit(tree, parents, author, COMMITTER, time, text, sign)
 
 
 def _squash_message(commits: list[Commit]) -> str:

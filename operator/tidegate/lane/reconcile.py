@@ -40,6 +40,7 @@ from tidegate.lane.observe import (
     wanted,
 )
 from tidegate.lane.report import LaneReport, lane_status
+from tidegate.lane.signing import Signers
 from tidegate.lane.state import LaneState
 from tidegate.runtime.context import Context
 from tidegate.runtime.keys import Key
@@ -66,6 +67,7 @@ class Lanes:
         self._states: dict[Key, LaneState] = {}
         self._mirrors: dict[tuple[str, str, str], Mirror] = {}
         self._lander = Lander(ctx, self._threads)
+        self._signers = Signers(ctx, self._threads)
         self._secrets: dict[tuple[str, str, str], tuple[float, Credentials, str]] = {}
         self._deleting: dict[str, float] = {}  # UID of a deleted job that is held by its intent, since when
 
@@ -154,6 +156,7 @@ class Lanes:
         credentials, mark = await self._credentials(view)
         state = self._state(key, view)
         state.mirror.credentials = credentials
+        state.signer = await self._signers.of(view)
         call = self._threads.call
         if state.ledger is None:
             self._ctx.writer.check()

@@ -45,6 +45,8 @@ def lane_status(lane: LaneView, jobs: Iterable[MergeJobView], state: LaneState |
         status |= {"head": state.head, "reforms": state.reforms, "laneId": state.refs.lane_id}
         if state.head != lane.status.get("head"):
             status["headTime"] = moment.now
+    if state is not None:
+        status["signingKey"] = state.signer.public if state.signer is not None else None
     if state is not None and state.ledger is not None:
         status |= {"ledger": state.ledger.value, "holder": holder[:253]}
         landings = [one for _, entry in state.ledger.chain[-50:] for one in entry.landings]

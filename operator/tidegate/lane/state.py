@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from tidegate.api import reasons
 from tidegate.clients.git import GitError
 from tidegate.clients.git_objects import Objects
+from tidegate.clients.signing import SigningKey
 from tidegate.errors import PermanentError
 from tidegate.lane.candidate import Change, form
 from tidegate.lane.decide.model import Outcome, Plan, Snapshot
@@ -49,6 +50,7 @@ class LaneState:
     fetched: float = -1e9  # monotonic
     rewound: bool = False
     guard: Guard = field(default_factory=Guard)
+    signer: SigningKey | None = None
     links: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     pinned: dict[str, str] = field(default_factory=dict)  # job UID to commit
     published: set[str] = field(default_factory=set)  # candidates with a ref
@@ -176,10 +178,11 @@ class LaneState:
 
     def plan(self, snapshot: Snapshot, changes: Mapping[str, Change]) -> Plan:
         """Plan, form what the plan needs to know, plan again, until nothing is missing."""
-        if self._changes != changes:  # what a job's candidates are to say may change: a bypass
+        changes = {uid: replace(change, signer=self.signer) for uid, change in changes.items()}
+        if self._changes != changes:  # what a job's candidates are to say may change: a bypass, another key
             new = {uid for uid, change in changes.items() if self._changes.get(uid) != change}
             self.links = {key: out for key, out in self.links.items() if key[1] not in new}
-            self._changes = dict(changes)
+            self._changes = changes
         with self.mirror.work() as git, Objects(git) as objects:
             for _ in range(MAX_FORMS):
                 made = plan(replace(snapshot, links=self.links))

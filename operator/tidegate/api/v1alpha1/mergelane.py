@@ -11,6 +11,7 @@ from .common import (
     ApiModel,
     AuthoredRemote,
     Branch,
+    ObjectName,
     ProtectedPath,
     ShortObjectName,
     Status,
@@ -81,6 +82,11 @@ class MergeLaneSpec(ApiModel):
         description="Begin of the lane's refs in the repository; refs/heads/tidegate where only branches are taken.",
         json_schema_extra=rules(REF_PREFIX_RULE),
     )
+    signing_secret_name: ObjectName | None = Field(
+        default=None,
+        description="Secret of this namespace, of type kubernetes.io/ssh-auth and annotated with tidegate.dev/git-url, "
+        "whose ed25519 or RSA key signs the commits that the lane makes; a FastForward lands the source as it is.",
+    )
     frozen: bool = Field(default=False, description="Whether nothing may land. The queue stays.")
 
 
@@ -106,6 +112,9 @@ class MergeLaneStatus(Status):
     window: int | None = Field(default=None, ge=0, description="Candidates that may be gated at once now.")
     probed_credentials: str | None = Field(
         default=None, max_length=320, description="The Secret's name and resourceVersion that the probe passed with."
+    )
+    signing_key: str | None = Field(
+        default=None, max_length=2048, description="Public key that the lane signs with, for allowed signers."
     )
     landed_commit: StatusCommit | None = Field(default=None, description="The newest commit that the lane landed.")
     candidate: StatusCommit | None = Field(default=None, description="The candidate that gates run on.")
