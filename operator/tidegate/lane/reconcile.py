@@ -16,8 +16,7 @@ from tidegate.api import reasons
 from tidegate.api.views import LaneView, MergeJobView
 from tidegate.clients.git import Credentials, GitThreads
 from tidegate.errors import AlreadyExists, Conflict, NotFound, PermanentError, TransientError
-from tidegate.lane import jobs
-from tidegate.lane.approval import listed
+from tidegate.lane import jobs, story
 from tidegate.lane.decide.model import Place, Plan, Snapshot
 from tidegate.lane.freeze import FRUITLESS_LIMIT, freeze
 from tidegate.lane.gaterun import GateRuns
@@ -345,9 +344,8 @@ class Lanes:
                 except (Conflict, NotFound):
                     log.debug("a job changed meanwhile", extra={"job": job.meta.name})
                     continue
-                if place.reason == reasons.NEEDS_APPROVAL and not job.status.get("protectedPaths"):
-                    note = f"changes protected paths and waits for a person: {listed(place.protected)}"
-                    await self._ctx.writer.event("MergeJob", job, "Warning", reasons.NEEDS_APPROVAL, note)
+                if (told := story.turn(job, place)) is not None:
+                    await self._ctx.writer.event("MergeJob", job, *told)
 
     async def _prune(self, seen: Seen, state: LaneState, snap: Snapshot, plan: Plan) -> None:
         """Evidence and refs that no plan will ask for again."""

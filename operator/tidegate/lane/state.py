@@ -26,6 +26,7 @@ from tidegate.telemetry import metrics
 
 MAX_RANGE = 1000  # commits of a source that are looked at for other jobs' sources
 MAX_FORMS = 400  # candidates formed in one round
+MAX_LINKS = 20_000  # what is known of pairs of a commit and a job; beyond that only pairs with the head are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +181,11 @@ class LaneState:
         """Plan, form what the plan needs to know, plan again, until nothing is missing."""
         changes = {uid: replace(change, signer=self.signer) for uid, change in changes.items()}
         if self._changes != changes:  # what a job's candidates are to say may change: a bypass, another key
-            new = {uid for uid, change in changes.items() if self._changes.get(uid) != change}
-            self.links = {key: out for key, out in self.links.items() if key[1] not in new}
+            stale = {uid for uid in {*changes, *self._changes} if self._changes.get(uid) != changes.get(uid)}
+            self.links = {key: out for key, out in self.links.items() if key[1] not in stale}
             self._changes = changes
+        if len(self.links) > MAX_LINKS:
+            self.links = {key: out for key, out in self.links.items() if key[0] == self.head}
         with self.mirror.work() as git, Objects(git) as objects:
             for _ in range(MAX_FORMS):
                 made = plan(replace(snapshot, links=self.links))
