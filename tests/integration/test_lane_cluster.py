@@ -190,6 +190,35 @@ def test_a_change_lands_after_its_gates_passed(world: LaneWorld) -> None:
     assert lane["status"]["head"] == world.head
     log = git("log", "-1", "--format=%B", world.head, cwd=world.clone.directory)
     assert "Tidegate-Job:" in log
+    note = wait_until(lambda: _note(world), 30, "the note on what landed")
+    assert "Gate: tests Passed" in note
+
+
+def _note(world: LaneWorld) -> str:
+    world.clone.fetch()
+    return git("log", "-1", "--format=%N", "--notes=refs/notes/tidegate", "main", cwd=world.clone.directory)
+
+
+def test_a_lane_with_a_key_signs_what_it_lands(world: LaneWorld) -> None:
+    file = world.directory / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(file)], check=True)
+    meta = {"name": "signing", "annotations": {names.ANNOTATION_GIT_URL: world.url}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "kubernetes.io/ssh-auth"}
+    repository = {"url": world.url, "credentialsSecretName": "git-token"}
+    lane = {
+        "apiVersion": names.API_VERSION,
+        "kind": "MergeLane",
+        "metadata": {"name": world.lane},
+        "spec": {"repository": repository, "targetBranch": "main", "signingSecretName": "signing"},
+    }
+    world.cluster.apply({**secret, "stringData": {"ssh-privatekey": file.read_text()}}, lane, namespace=world.namespace)
+    world.start()
+    assert world.ended(world.job({"new.py": "NEW = 1\n"}))["state"] == "Merged"
+    public = world.cluster.get("mergelane", world.lane, world.namespace)["status"]["signingKey"]
+    allowed = world.directory / "allowed"
+    allowed.write_text(f"lane@tidegate.dev {public}\n")
+    head = world.head
+    git("-c", f"gpg.ssh.allowedSignersFile={allowed}", "verify-commit", head, cwd=world.clone.directory)
 
 
 def test_bad_and_conflicting_changes_do_not_land_and_say_why(world: LaneWorld) -> None:

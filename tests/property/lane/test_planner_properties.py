@@ -55,6 +55,7 @@ class Setting:
     flake: float
     infra: float
     seed: int
+    waiters: int = 0  # changes that wait for a person
 
 
 @dataclass
@@ -118,6 +119,7 @@ class Lane:
             snapshot = self.snapshot()
             made = plan(snapshot)
             assert plan(snapshot) == made, "I7: another plan from the same snapshot"
+            self.look_at_waiters(snapshot, made)
             if made.form:
                 for parent, uid in made.form:
                     self.form(parent, uid)
@@ -133,6 +135,28 @@ class Lane:
                     assert plan(self.snapshot()).start == (), "I7: starts more when nothing has happened"
                 self.go_on(made)
         raise AssertionError(f"I9: still waiting: {sorted(self.jobs)}")
+
+    def look_at_waiters(self, snapshot: Snapshot, made: Plan) -> None:
+        """Changes that wait for a person change nothing for the others, however many and urgent they are."""
+        waiters = tuple(
+            Job(
+                f"w{n}",
+                f"w{n}",
+                f"w{n}",
+                GATES,
+                priority=1 + n % 10,
+                touches=("CODEOWNERS",),
+                unapproved=("CODEOWNERS",),
+            )
+            for n in range(self.setting.waiters)
+        )
+        beside = plan(replace(snapshot, jobs=(*waiters, *snapshot.jobs)))
+        kept = tuple(replace(place, position=0) for place in made.places)
+        others = tuple(replace(place, position=0) for place in beside.places if not place.uid.startswith("w"))
+        assert others == kept, "somebody is held"
+        assert replace(beside, places=()) == replace(made, places=()), "somebody is held"
+        held = {place.reason for place in beside.places if place.uid.startswith("w")}
+        assert held <= {reasons.NEEDS_APPROVAL}
 
     def form(self, parent: str, uid: str) -> None:
         assert (parent, uid) not in self.links, "formed twice"
@@ -248,6 +272,7 @@ def queues(draw: st.DrawFn, *, flake: float = 0.0, infra: float = 0.0) -> Settin
         flake=flake,
         infra=infra,
         seed=draw(st.integers(0, 2**20)),
+        waiters=draw(st.sampled_from((0, 1, 40))),
     )
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.repo import Repo
 from tidegate import names
@@ -239,3 +241,14 @@ def test_the_status_says_what_is_waited_for_and_who_answered() -> None:
     assert {one["type"]: one["reason"] for one in by_scope["conditions"]}["Approved"] == "NamedInScope"
     plain = jobs.placed(job(), moment, LANE, Place("u", 1, reasons.GATING), [])
     assert "Approved" not in {one["type"] for one in plain["conditions"]}
+
+
+@given(st.text("*?/.[]!", max_size=8), st.sampled_from(["CLAUDE.md", "a/CODEOWNERS", CI, ".claude/x"]))
+def test_wildcards_alone_name_nothing(entry: str, path: str) -> None:
+    assert Protection().unnamed([path], [entry]) == (path,)
+
+
+@given(st.text(max_size=40))
+def test_any_name_can_be_asked_about(path: str) -> None:
+    assert Protection().covers(f"x/{path}/CLAUDE.md")
+    assert protection([path or "x"], "Replace").touched([]) == ()

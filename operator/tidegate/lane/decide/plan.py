@@ -74,7 +74,8 @@ def plan(snapshot: Snapshot) -> Plan:
     for (parent, uid), link in snapshot.links.items():
         if isinstance(link, Formed):
             draft.formed.setdefault(parent, set()).add(uid)
-    draft.red = {gate.key: gate for gate in union(*(job.gates for job in snapshot.jobs)) if _is_red(draft, gate)}
+    asked = union(*(job.gates for job in snapshot.jobs if not job.unapproved))
+    draft.red = {gate.key: gate for gate in asked if _is_red(draft, gate)}
     queue = ordered(snapshot.jobs, fixers_first=bool(draft.red))
     runaway = snapshot.fruitless >= snapshot.fruitless_limit
     if not snapshot.frozen and not runaway and snapshot.head:
