@@ -12,6 +12,7 @@ from tidegate.clients.git import Git
 from tidegate.clients.git_objects import Objects
 from tidegate.lane.candidate import Change, form
 from tidegate.lane.decide.model import Formed
+from tidegate.lane.guard import Guard
 from tidegate.lane.landing import Landed, LaneRefs, land, take
 from tidegate.lane.ledger import Landing
 from tidegate.lane.mirror import Mirror
@@ -98,7 +99,7 @@ def by_lane(directory: Path) -> float:
 
 def _form(git: Git, head: str, change: str) -> str:
     with Objects(git) as objects:
-        outcome = form(objects, head, Change(change))
+        outcome = Guard().checked(objects, form(objects, head, Change(change)))
     assert isinstance(outcome, Formed), outcome
     return outcome.commit
 

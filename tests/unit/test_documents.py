@@ -16,7 +16,8 @@ def test_every_reason_is_explained() -> None:
     text = (ROOT / "docs/reasons.md").read_text()
     explained = set(re.findall(r"`([A-Z][A-Za-z]+)`", text))
     conditions = {"Planned", "TasksComplete", "MergeQueueDrained", "SweepGreen", "Finalized", "Succeeded", "Ready",
-                  "Stalled", "Frozen", "Merged", "Queued", "GatesPassed", "Conflicted", "Bypassed", "NotesWritten"}  # fmt: skip
+                  "Stalled", "Frozen", "Merged", "Queued", "GatesPassed", "Conflicted", "Bypassed",
+                  "NotesWritten"}  # fmt: skip
     known = {value for name, value in vars(reasons).items() if name.isupper() and isinstance(value, str)}
     assert known - conditions <= explained
     assert explained <= known | {"Pending"}

@@ -172,7 +172,8 @@ class BuildIndex:
         return tuple(change for change in made if change.mergeable)
 
     def conflicts(self, uid: str, build: str) -> tuple[Change, ...]:
-        """Changes that ended in conflict and never had a Fixer; a Fixer's own gets none."""
+        """Changes that ended in conflict and never had a Fixer; a Fixer's own gets none, nor does one without files in
+        conflict: it has another history."""
         state = self.state(uid)
         views = (state.records[name].view for name in sorted(state.unmerged))
         alone = (
@@ -180,7 +181,7 @@ class BuildIndex:
             if view.role != FIXER and names.resolver_name(build, view.meta.name) not in state.records
         )  # fmt: skip
         found = (change_of(state, view) for view in alone)
-        return tuple(change for change in found if change.mergeable and change.reason == reasons.MERGE_CONFLICT)
+        return tuple(c for c in found if c.mergeable and c.files and c.reason == reasons.MERGE_CONFLICT)
 
     def blocking(self, uid: str) -> int:
         """How many unmerged changes keep the build from passing; a sweep's Fixers don't."""

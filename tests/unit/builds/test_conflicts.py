@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.support.builds_model import NS, Model, build_object, static
 from tests.unit.builds.test_stories import run_task, tasks_of, unmerged
 from tidegate import names
@@ -95,16 +97,21 @@ def test_as_many_as_the_build_allows() -> None:
     model = conflicting({"name": "b"}, {"name": "c"}, merge={"maxConflictFixTasks": 2})
     for name in ("mk-1-b", "mk-1-c"):
         run_task(model, name)
+        model.status("MergeJob", f"{name}-1", {"conflictFiles": ["src/a.py"]})
         model.finish_job(f"{name}-1", merged=False, reason="MergeConflict")
         model.settle()
     assert len(fixers(model)) == 2
     assert fixers(conflicting(merge={"maxConflictFixTasks": 0})) == []
 
 
-def test_other_failures_get_none() -> None:
+@pytest.mark.parametrize("reason", ["GatesFailed", "MergeConflict"])
+def test_other_failures_and_histories_get_none(reason: str) -> None:
     model = Model(build_object(planning=static({"name": "a"})))
     run_task(model, "mk-1-a")
-    model.finish_job("mk-1-a-1", merged=False, reason="GatesFailed")
+    model.finish_job("mk-1-a-1", merged=False, reason=reason)  # without files in conflict
     model.drive()
     assert fixers(model) == []
+
+
+def test_names_do_not_clash() -> None:
     assert names.resolver_name("b" * 60, "t" * 57) != names.resolver_name("b" * 60, "t" * 56 + "u")
