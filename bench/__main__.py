@@ -12,7 +12,7 @@ import signal
 import sys
 from dataclasses import dataclass, fields, replace
 
-from bench import lane
+from bench import lane, lane_simulator, planner
 from bench.audit import pods_over
 from bench.jobs import Rates, run_jobs
 from bench.lab import WORK_CLASS, Lab, lab, say
@@ -32,9 +32,10 @@ class Size:
     slots: int = 200
     idle: int = 50
     seconds: float = 1500.0
+    changes: int = 200  # of the simulated queue
 
 
-SMALL = Size(tasks=50, many=200, slots=20, idle=10, seconds=300.0)
+SMALL = Size(tasks=50, many=200, slots=20, idle=10, seconds=300.0, changes=80)
 FEW, MANY, JOBS = "tidegate-bench-few", "tidegate-bench-many", "tidegate-bench-jobs"
 
 
@@ -111,7 +112,7 @@ async def many(lab: Lab, size: Size) -> Many:
     return Many(run, over, max(peaks), cpu_ms, sigterm, sigkill)
 
 
-def report(few: Few, many: Many, candidate_ratio: float) -> list[str]:
+def report(few: Few, many: Many, of_lane: dict[str, float]) -> list[str]:
     """The figures, a line each."""
     by_call = "  ".join(f"{name} {value:.2f}" for name, value in sorted(few.calls.items()))
     say(f"API calls per task: {by_call}")
@@ -128,7 +129,7 @@ def report(few: Few, many: Many, candidate_ratio: float) -> list[str]:
         "max_pods_over_cap": many.over_cap,
         "takeover_sigterm_seconds": many.sigterm,
         "takeover_sigkill_seconds": many.sigkill,
-        "candidate_ratio_to_plumbing": candidate_ratio,
+        **of_lane,
     }
     return [
         f"{name} = {value:.2f}" if isinstance(value, float) else f"{name} = {value}" for name, value in figures.items()
@@ -142,12 +143,15 @@ async def main(size: Size) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # what was started is ended
     async with lab() as shared:
         say("Candidates")
-        ratio = await asyncio.to_thread(lane.measure, shared.directory, say)
+        of_lane = {"candidate_ratio_to_plumbing": await asyncio.to_thread(lane.measure, shared.directory, say)}
+        say("Planner")
+        of_lane["planner_1000_jobs_ms"] = await asyncio.to_thread(planner.milliseconds)
+        of_lane |= await asyncio.to_thread(lane_simulator.figures, size.changes, 4)
         say(f"{size.tasks} tasks against {size.tasks} Jobs")
         first = await few(shared, size)
         say(f"{size.many} tasks in chains, {size.slots} slots")
         second = await many(shared, size)
-    print("\n".join(report(first, second, ratio)))
+    print("\n".join(report(first, second, of_lane)))
 
 
 if __name__ == "__main__":

@@ -44,10 +44,8 @@ def make_remote(directory: Path) -> tuple[str, list[str]]:
     lines = [f"commit refs/heads/main\nmark :1\n{who}"]
     lines += [f"M 644 inline {_path(n)}\ndata {len(body := f'value = {n}' + chr(10))}\n{body}" for n in range(FILES)]
     for n in range(CHANGES):
-        body = f"value = {n}\nmore = {n}\n"
-        lines.append(
-            f"commit refs/heads/change{n}\n{who}\nfrom :1\nM 644 inline {_path(n * (FILES // CHANGES))}\ndata {len(body)}\n{body}"
-        )
+        body, path = f"value = {n}\nmore = {n}\n", _path(n * (FILES // CHANGES))
+        lines.append(f"commit refs/heads/change{n}\n{who}\nfrom :1\nM 644 inline {path}\ndata {len(body)}\n{body}")
     _git(directory, "fast-import", "--quiet", data="\n".join(lines).encode() + b"\n")
     changes = [_git(directory, "rev-parse", f"refs/heads/change{n}") for n in range(CHANGES)]
     return _git(directory, "rev-parse", "refs/heads/main"), changes

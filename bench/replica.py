@@ -42,6 +42,7 @@ class Replica:
         }
         self._env = {
             **kept,
+            "MALLOC_ARENA_MAX": "2",  # as in the operator's image
             "KUBECONFIG": str(lab.kubeconfig),
             **{f"TIDEGATE_{key}": value for key, value in settings.items()},
         }

@@ -121,7 +121,7 @@ class TaskView:
             merged=condition_status(status, "Merged") == "True",
             ref=status.get("ref") or "",
             commit=status.get("commit") or "",
-            status_json=orjson.dumps({k: v for k, v in status.items() if k != "handoff"}) if status else b"{}",
+            status_json=_packed({k: v for k, v in status.items() if k != "handoff"}),
             repository=spec.get("repository"),
             gate_profile=intern(spec.get("gateProfileName") or ""),
             retry_limit=spec.get("retryLimit"),
@@ -137,6 +137,11 @@ class TaskView:
 def _is_ours(obj: Object) -> bool:
     labels = (obj.get("metadata") or {}).get("labels") or {}
     return bool(labels.get(names.LABEL_MANAGED_BY) == names.OPERATOR)
+
+
+def _packed(status: Mapping[str, Any]) -> bytes:
+    """JSON in no more memory than it has bytes: what orjson returns holds several KiB in reserve."""
+    return bytes(memoryview(orjson.dumps(status))) if status else b"{}"
 
 
 def _dicts(holder: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
