@@ -11,9 +11,10 @@ from tidegate.api import reasons
 from tidegate.api.views import GateRunView, LaneView, PodView
 from tidegate.errors import AlreadyExists, Forbidden, Invalid, NotFound, PermanentError
 from tidegate.lane.decide.model import INFRA
+from tidegate.lane.gates import TIMEOUT, judged
 from tidegate.lane.index import GATE_PODS, POD_OF_RUN
 from tidegate.lane.pod import PodSettings, egress_policy, gate_pod
-from tidegate.lane.verdict import Verdict, judge, lost
+from tidegate.lane.verdict import Verdict, figures, judge, lost
 from tidegate.runtime.conditions import set_condition
 from tidegate.runtime.context import Context, parse_time, rfc3339
 from tidegate.runtime.keys import Key
@@ -130,8 +131,9 @@ class GateRuns:
     # -- a Pod
 
     async def _with_pod(self, key: Key, view: GateRunView, pod: PodView) -> float | None:
-        timeout = int(view.spec["gate"].get("timeoutSeconds") or 600)
-        found = judge(pod, timeout, self._ctx.now(), pod.meta.uid in self._deadlines)
+        gate = view.spec["gate"]
+        timeout = int(gate.get("timeoutSeconds") or TIMEOUT)
+        found = judge(pod, timeout, self._ctx.now(), pod.meta.uid in self._deadlines, judged(gate))
         if isinstance(found, Verdict):
             return await self._finish(key, view, found)
         if found.deadline is not None:
@@ -163,7 +165,7 @@ class GateRuns:
             "conditions": conditions,
         }
         known = {"exitCode": verdict.exit_code, "logTail": verdict.log_tail, "imageID": verdict.image_id}
-        status.update({name: value for name, value in known.items() if value not in (None, "")})
+        status.update({name: value for name, value in known.items() if value not in (None, "")}, **figures(verdict))
         await self._ctx.writer.patch_status(key, status, resource_version=view.meta.resource_version)
         pod = self._pod(view)
         if pod is not None and not pod.terminal and verdict.verdict == INFRA:

@@ -175,6 +175,9 @@ def gate_results(runs: Sequence[GateRunView]) -> list[Status]:
             "verdict": verdicts[-1],
             "flaked": "Failed" in verdicts and "Passed" in verdicts,
         }
+        for key, most in (("reason", 64), ("message", 512)):
+            if newest.status.get(key):
+                result[key] = str(newest.status[key])[:most]
         if newest.status.get("exitCode") is not None:
             result["exitCode"] = newest.status["exitCode"]
         if verdicts[-1] == "Failed":

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from .common import (
+    SET_LIST,
     ApiModel,
     Command,
     EgressList,
@@ -23,16 +24,80 @@ from .common import (
 
 MAX_GATES_TEXT = 32 * 1024
 
+Percent = Annotated[
+    str | int,
+    Field(
+        json_schema_extra={
+            "x-kubernetes-int-or-string": True,
+            "pattern": r"^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)$",
+            "maxLength": 8,
+            **rules(
+                rule(
+                    "type(self) == int ? self >= 0 && self <= 100 : true",
+                    "must be a percentage from 0 to 100: a whole number, or a decimal one in quotes such as '84.5'",
+                )
+            ),
+        }
+    ),
+]
+ReportPath = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=256,
+        json_schema_extra=rules(
+            rule(
+                r"!self.startsWith('/') && !self.endsWith('/') && "
+                r"!self.matches(r'(^|/)\.{0,2}(/|$)|(^|/)\.git(/|$)|[\x00-\x1f\x7f\\*?]')",
+                "paths are of files, relative to the checkout: no leading /, no . or .., no .git, no pattern",
+            )
+        ),
+    ),
+]
+ReportPaths = Annotated[list[ReportPath], Field(min_length=1, max_length=4, json_schema_extra=SET_LIST)]
+
+
+class Coverage(ApiModel):
+    """How much of the code the gate's tests must run, by reports that the gate writes into the checkout."""
+
+    minimum_percent: Percent = Field(
+        description="Least share of lines, in percent: 85, or '84.5' for a decimal number. Compared exactly."
+    )
+    paths: ReportPaths = Field(
+        description="The reports, relative to the checkout; several are added up. What the commit has there is "
+        "removed before the gate runs."
+    )
+    format: Literal["Cobertura", "CoveragePy", "Lcov", "Go"] | None = Field(
+        default=None,
+        description="Cobertura (XML), CoveragePy (JSON of coverage.py), Lcov, or Go (cover profile); recognised by "
+        "the content when absent.",
+    )
+
+
+class TestReports(ApiModel):
+    """The gate's own count of its tests, as JUnit XML that it writes into the checkout. None at all fails the gate."""
+
+    paths: ReportPaths = Field(
+        description="The reports, relative to the checkout; several are added up. What the commit has there is "
+        "removed before the gate runs."
+    )
+
+
+def _gate_text(gate: str) -> str:
+    """CEL: the characters in a gate's lists, all together."""
+    paths = (f"(has({gate}.{part}) ? {text_size(f'{gate}.{part}', 'paths')} : 0)" for part in ("coverage", "tests"))
+    return " + ".join((text_size(gate, "command", "env"), *paths))
+
 
 class Gate(ApiModel):
-    """One check on a commit, run in a Pod; its exit code is the verdict."""
+    """One check on a commit, run in a Pod; its exit code is the verdict, and what its reports say where it has some."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                f"{text_size('self', 'command', 'env')} <= {MAX_GATES_TEXT}",
-                f"command and env of a gate may have {MAX_GATES_TEXT} characters together: put longer texts into the "
-                "image or the repository",
+                f"{_gate_text('self')} <= {MAX_GATES_TEXT}",
+                f"command, env and paths of a gate may have {MAX_GATES_TEXT} characters together: put longer texts "
+                "into the image or the repository",
                 fieldPath=".command",
             )
         )
@@ -55,6 +120,8 @@ class Gate(ApiModel):
         default=None, description="Requests and limits; the operator's default otherwise."
     )
     egress: EgressList = Field(default=[], description="What the gate's Pod may reach besides DNS; nothing when empty.")
+    coverage: Coverage | None = Field(default=None, description="Judge the coverage that the gate measured, too.")
+    tests: TestReports | None = Field(default=None, description="Judge how many tests the gate ran, too.")
 
 
 class GateProfileSpec(ApiModel):
@@ -63,8 +130,8 @@ class GateProfileSpec(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                f"self.gates.map(g, {text_size('g', 'command', 'env')}).sum() <= {MAX_GATES_TEXT}",
-                f"command and env of all gates may have {MAX_GATES_TEXT} characters together: put longer texts "
+                f"self.gates.map(g, {_gate_text('g')}).sum() <= {MAX_GATES_TEXT}",
+                f"command, env and paths of all gates may have {MAX_GATES_TEXT} characters together: put longer texts "
                 "into the images or the repository",
                 fieldPath=".gates",
             )

@@ -38,6 +38,22 @@ class GateRunSpec(ApiModel):
     gate: Gate = Field(description="The gate as it was when the run was made.")
 
 
+class CoverageFigures(ApiModel):
+    """How much of the code the gate's tests ran, as its reports say."""
+
+    percent: str = Field(max_length=8, description="Share in percent, cut after two decimals.")
+    covered: int = Field(default=0, ge=0, description="Lines that ran; 0 where the report gives only a rate.")
+    total: int = Field(default=0, ge=0, description="Lines in all; 0 where the report gives only a rate.")
+
+
+class TestFigures(ApiModel):
+    """How many tests the gate ran, as its reports say."""
+
+    ran: int = Field(ge=0, description="Tests that ran.")
+    skipped: int = Field(ge=0, description="Tests that were skipped instead.")
+    failed: int = Field(default=0, ge=0, description="Those of them that ran and failed.")
+
+
 class GateRunStatus(Status):
     """What came out. Written by the operator alone."""
 
@@ -48,7 +64,11 @@ class GateRunStatus(Status):
     message: str | None = Field(default=None, max_length=1024, description="Why, for people.")
     start_time: Time | None = Field(default=None, description="When the Pod was created.")
     end_time: Time | None = Field(default=None, description="When the verdict was given.")
-    exit_code: int | None = Field(default=None, description="Exit code of the gate.")
+    exit_code: int | None = Field(
+        default=None, description="Exit code of the gate; 1 when it passed and its reports failed it."
+    )
+    coverage: CoverageFigures | None = Field(default=None, description="Coverage, where the gate has it judged.")
+    tests: TestFigures | None = Field(default=None, description="Number of tests, where the gate has it judged.")
     log_tail: str | None = Field(default=None, max_length=2048, description="End of the gate's output.")
     pod: str | None = Field(default=None, max_length=253, description="Name of the Pod.")
     pod_uid: str | None = Field(default=None, max_length=64, alias="podUID", description="UID of the Pod.")

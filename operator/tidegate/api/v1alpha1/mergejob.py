@@ -88,6 +88,10 @@ class GateResult(ApiModel):
     run: str = Field(default="", max_length=253, description="Name of the GateRun.")
     verdict: str = Field(default="", max_length=32, description="Passed, Failed or Infra; empty while it runs.")
     flaked: bool = Field(default=False, description="Whether it failed first and then passed on the same commit.")
+    reason: str = Field(default="", max_length=64, description="Why, in one CamelCase word.")
+    message: str = Field(
+        default="", max_length=512, description="Why, for people, with figures where the gate has any."
+    )
     exit_code: int | None = Field(default=None, description="Exit code of the gate.")
     log_tail: str = Field(default="", max_length=2048, description="End of the output of a gate that failed.")
 
