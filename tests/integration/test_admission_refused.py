@@ -100,6 +100,7 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("BuildRequest", "spec.workers.resources.limits", {"memory": "-1Gi"}, "spec.workers.resources.limits.memory"),
     ("BuildRequest", "spec.workers.resources.requests", {"memory": "2Gi"}, "spec.workers.resources"),
     ("BuildRequest", "spec.merge.strategy", "Octopus", "spec.merge.strategy"),
+    ("BuildRequest", "spec.merge.allowFewerTests", "no", "spec.merge.allowFewerTests"),
     ("BuildRequest", "spec.merge.maxConflictRetries", 21, "spec.merge.maxConflictRetries"),
     ("BuildRequest", "spec.sweep.intervalSeconds", 0, "spec.sweep.intervalSeconds"),
     ("BuildRequest", "spec.finalization.maxAttempts", 0, "spec.finalization.maxAttempts"),
@@ -121,7 +122,10 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("AgentTask", "spec.timeoutSeconds", 0, "spec.timeoutSeconds"),
     ("AgentTask", "spec.retryLimit", 10, "spec.retryLimit"),
     ("AgentTask", "spec", {"buildRef": {"name": "b"}, "prompt": "p", "retryLimit": 1}, "spec.retryLimit"),
+    ("AgentTask", "spec.allowFewerTests", "yes", "spec.allowFewerTests"),
+    ("AgentTask", "spec", {"buildRef": {"name": "b"}, "prompt": "p", "allowFewerTests": True}, "merge.allowFewerTests"),
     # MergeJob
+    ("MergeJob", "spec.allowFewerTests", 1, "spec.allowFewerTests"),
     ("MergeJob", "spec.sourceCommit", "HEAD", "spec.sourceCommit"),
     ("MergeJob", "spec.sourceCommit", COMMIT[:39], "spec.sourceCommit"),
     ("MergeJob", "spec.sourceCommit", COMMIT.upper(), "spec.sourceCommit"),

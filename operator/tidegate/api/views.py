@@ -93,6 +93,7 @@ class TaskView:
     repository: dict[str, Any] | None  # of a task that stands alone
     gate_profile: str
     retry_limit: int | None  # of a task that stands alone
+    allow_fewer_tests: bool  # of a task that stands alone
 
     @classmethod
     def from_object(cls, obj: Object) -> Self:
@@ -123,6 +124,7 @@ class TaskView:
             repository=spec.get("repository"),
             gate_profile=intern(spec.get("gateProfileName") or ""),
             retry_limit=spec.get("retryLimit"),
+            allow_fewer_tests=bool(spec.get("allowFewerTests")),
         )
 
     def status(self) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
+from tidegate.api.gates import TIMEOUT, judged
 from tidegate.api.views import GateRunView, LaneView, PodView
 from tidegate.errors import AlreadyExists, Forbidden, Invalid, NotFound, PermanentError
 from tidegate.lane.decide.model import INFRA
-from tidegate.lane.gates import TIMEOUT, judged
 from tidegate.lane.index import GATE_PODS, POD_OF_RUN
 from tidegate.lane.pod import PodSettings, egress_policy, gate_pod
 from tidegate.lane.verdict import Verdict, figures, judge, lost

@@ -8,11 +8,12 @@ from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
+from tidegate.api.gates import TREE, Definition, gate_key, merged
 from tidegate.api.views import GateRunView, LaneView, MergeJobView, PodView, ProfileView, TaskView
 from tidegate.clients.git_objects import Person
 from tidegate.lane.candidate import Change
-from tidegate.lane.decide.model import Gate, Job, Run, Snapshot
-from tidegate.lane.gates import TREE, Definition, gate_key, gate_of, merged
+from tidegate.lane.decide.model import Count, Gate, Job, Run, Snapshot
+from tidegate.lane.gates import gate_of
 from tidegate.lane.index import GATE_PODS, JOBS, RUNS, has_ended
 from tidegate.lane.state import LaneState, Wanted
 from tidegate.runtime.context import Context, parse_time
@@ -166,6 +167,7 @@ def _job(ctx: Context, job: MergeJobView, gates: Gates, state: LaneState, source
         max_conflict_retries=int(spec.get("maxConflictRetries", 2)),
         demotions=int(status.get("infraRuns") or 0),
         fixer=task is not None and task.role == FIXER,
+        fewer_tests=bool(spec.get("allowFewerTests")),
         waits_on=tuple(sorted(sources[oid].meta.uid for oid in inside & sources.keys())),
         broken_on=next((lost[oid] for oid in sorted(inside & lost.keys())), ""),
     )
@@ -179,10 +181,15 @@ def _evidence(runs: tuple[GateRunView, ...]) -> dict[tuple[str, str], tuple[Run,
         ended = parse_time(view.status.get("endTime") or "")
         run = Run(
             view.meta.name, int(view.spec.get("number") or 1), view.status.get("verdict") or "",
-            ended.timestamp() if ended else 0.0,
+            ended.timestamp() if ended else 0.0, _counted(view.status),
         )  # fmt: skip
         found.setdefault((gate.key, subject), []).append(run)
     return {key: tuple(sorted(group, key=lambda run: run.number)) for key, group in found.items()}
+
+
+def _counted(status: Mapping[str, Any]) -> Count | None:
+    found = status.get("tests")
+    return Count(int(found.get("ran") or 0), int(found.get("skipped") or 0)) if found else None
 
 
 def gate_run(lane: LaneView, state: LaneState, definition: Mapping[str, Any], gate: Gate, commit: str, tree: str,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate import names
+from tidegate.api.gates import TIMEOUT, judged
 from tidegate.api.wire import GateInput, JudgeInput
-from tidegate.lane.gates import TIMEOUT, judged
 from tidegate.lane.verdict import JUDGE_ALLOWANCE
 
 Object = dict[str, Any]

@@ -13,6 +13,7 @@ from tidegate.lane.decide.model import (
     INFRA,
     PASSED,
     Conflict,
+    Count,
     Formed,
     Gate,
     Job,
@@ -429,3 +430,118 @@ def test_evidence(verdicts: list[str], state: str, start: int) -> None:
     found = weigh(runs, infra_limit=3)
     assert (found.state, found.start) == (state, start)
     assert found.flaked == (verdicts == [FAILED, PASSED])
+
+
+COUNTED = Gate("tests", "k-counted", counts=True)
+
+
+def counted(world: World, subject: str, ran: int, skipped: int = 0, verdict: str = PASSED) -> None:
+    group = world.runs.setdefault((COUNTED.key, subject), [])
+    number = len(group) + 1
+    group.append(Run(f"{subject}:{number}", number, verdict, world.now, Count(ran, skipped)))
+
+
+def test_the_head_is_counted_before_a_change_can_be_compared_with_it(world: World) -> None:
+    world.job("a", gates=(COUNTED,))
+    assert world.started() == ["H", "H+a"]
+    counted(world, "H+a", 12)
+    assert (world.landed(), world.started()) == ([], ["H"])
+    counted(world, "H", 12)
+    assert world.landed() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("ran", "skipped", "reason"),
+    [
+        (11, 1, "FewerTests"),
+        (10, 0, "FewerTests"),
+        (11, 2, "MoreSkipped"),
+        (12, 2, "MoreSkipped"),
+        (0, 13, "MoreSkipped"),
+    ],
+)
+def test_fewer_tests_or_more_skipped_than_on_the_base_fail_after_a_second_run(
+    world: World, ran: int, skipped: int, reason: str
+) -> None:
+    world.job("a", gates=(COUNTED,))
+    counted(world, "H", 12, 1)
+    counted(world, "H+a", ran, skipped)
+    made = world.plan()
+    assert [(start.commit, start.number) for start in made.start] == [("H+a", 2)]
+    assert [(short.key, short.reason) for short in made.places[0].short] == [(COUNTED.key, reason)]
+    counted(world, "H+a", ran, skipped)
+    [ending] = world.plan().endings
+    assert ending.reason == reasons.GATES_FAILED
+    assert f"tests ({reason}: {ran} tests ran, 12 on the base; {skipped} were skipped, 1 on the base)" in ending.message
+    assert [short.reason for short in ending.short] == [reason]
+
+
+@pytest.mark.parametrize(("ran", "skipped"), [(12, 1), (13, 1), (12, 0), (20, 0)])
+def test_as_many_tests_or_more_pass(world: World, ran: int, skipped: int) -> None:
+    world.job("a", gates=(COUNTED,))
+    counted(world, "H", 12, 1)
+    counted(world, "H+a", ran, skipped)
+    assert world.landed() == ["a"]
+
+
+def test_a_person_may_allow_fewer_tests(world: World) -> None:
+    world.job("a", gates=(COUNTED,), fewer_tests=True)
+    assert world.started() == ["H+a"]
+    counted(world, "H+a", 1, 50)
+    assert world.landed() == ["a"]
+
+
+def test_what_varies_on_the_base_is_not_held_against_a_change(world: World) -> None:
+    world.job("a", gates=(COUNTED,))
+    counted(world, "H", 12, 0)
+    counted(world, "H", 11, 1)
+    counted(world, "H+a", 11, 1)
+    assert world.landed() == ["a"]
+
+
+def test_a_second_run_with_enough_tests_is_a_flake(world: World) -> None:
+    world.job("a", gates=(COUNTED,))
+    counted(world, "H", 12)
+    counted(world, "H+a", 11)
+    counted(world, "H+a", 12)
+    assert world.landed() == ["a"]
+
+
+def test_each_change_is_compared_with_what_is_below_it(world: World) -> None:
+    """What another change adds doesn't pay for tests that this one takes away."""
+    world.window = 2
+    world.job("a", gates=(COUNTED,))
+    world.job("b", gates=(COUNTED,))
+    counted(world, "H", 10)
+    counted(world, "H+a+b", 12)
+    assert world.landed() == []
+    counted(world, "H+a", 15)
+    assert world.landed() == ["a"]
+    counted(world, "H+a+b", 12)
+    assert (world.landed(), world.ended()) == (["a"], {})
+    world.head, world.jobs = "H+a", world.jobs[1:]
+    assert world.ended() == {"b": reasons.GATES_FAILED}
+
+
+def test_a_change_without_the_gate_below_is_passed_over_and_the_next_one_is_not_blamed(world: World) -> None:
+    world.window = 2
+    world.job("a", gates=(TESTS,))
+    world.job("b", gates=(COUNTED,))
+    counted(world, "H", 10)
+    for _ in range(2):
+        counted(world, "H+a+b", 8)
+    assert world.ended() == {}
+    world.run("H+a", PASSED)
+    assert world.landed() == ["a"]
+    world.head, world.jobs = "H+a", world.jobs[1:]
+    assert world.started() == ["H+a"]
+    counted(world, "H+a", 8)
+    assert world.landed() == ["b"]
+
+
+def test_a_red_head_has_no_count_and_what_passes_lands(world: World) -> None:
+    world.job("a", gates=(COUNTED,))
+    for _ in range(2):
+        world.run("H", FAILED, COUNTED)
+    counted(world, "H+a", 3)
+    assert world.landed() == ["a"]

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from tidegate import names
+from tidegate.api.gates import gate_key, merged
 from tidegate.api.wire import GateInput, JudgeInput
-from tidegate.lane.gates import gate_key, gate_of, merged, run_name
+from tidegate.lane.gates import gate_of, run_name
 from tidegate.lane.pod import PodSettings, egress_mark, egress_policy, gate_pod
 
 SETTINGS = PodSettings("runner:1", "Never", "https:ssh")

@@ -51,6 +51,7 @@ _IMMUTABLE = (
     "timeoutSeconds",
     "gateProfileName",
     "retryLimit",
+    "allowFewerTests",
 )
 
 
@@ -68,6 +69,11 @@ class AgentTaskSpec(ApiModel):
                 "!has(self.retryLimit) || !has(self.buildRef)",
                 "retryLimit is for tasks that stand alone: set workers.retry of the build",
                 fieldPath=".retryLimit",
+            ),
+            rule(
+                "!has(self.allowFewerTests) || !has(self.buildRef)",
+                "allowFewerTests is for tasks that stand alone: set merge.allowFewerTests of the build",
+                fieldPath=".allowFewerTests",
             ),
             *(immutable(field, _NEW, has=field not in ("prompt", "role")) for field in _IMMUTABLE),
             rule(
@@ -112,6 +118,11 @@ class AgentTaskSpec(ApiModel):
     )
     retry_limit: int | None = Field(
         default=None, ge=0, le=9, description="Further attempts of a task that stands alone; 2 when absent."
+    )
+    allow_fewer_tests: bool | None = Field(
+        default=None,
+        description="Whether the change of a task that stands alone may land with fewer tests than on its base, or "
+        "more skipped, where gates count tests.",
     )
 
 

@@ -172,6 +172,11 @@ class Merge(ApiModel):
     max_conflict_retries: int = Field(
         default=2, ge=0, le=20, description="How often a change in conflict is tried again, each time on another head."
     )
+    allow_fewer_tests: bool = Field(
+        default=False,
+        description="Whether changes may land with fewer tests than on their base, or more skipped, where gates count "
+        "tests.",
+    )
 
 
 class Sweep(ApiModel):

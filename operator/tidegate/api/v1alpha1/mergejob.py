@@ -38,7 +38,7 @@ class TaskRef(ApiModel):
 
 _NEW = "make a new MergeJob"
 _ALWAYS = ("repository", "sourceRef", "sourceCommit", "targetBranch", "strategy", "priority", "maxConflictRetries")
-_SOMETIMES = ("taskRef", "buildRef", "gateProfileName")
+_SOMETIMES = ("taskRef", "buildRef", "gateProfileName", "allowFewerTests")
 
 
 class MergeJobSpec(ApiModel):
@@ -75,6 +75,11 @@ class MergeJobSpec(ApiModel):
     priority: Priority = Field(default=5, description="1 is first, 10 is last.")
     max_conflict_retries: int = Field(
         default=2, ge=0, le=20, description="How often it is tried again in conflict, each time on another head."
+    )
+    allow_fewer_tests: bool | None = Field(
+        default=None,
+        description="Whether it may land with fewer tests than on its base, or more skipped: from the spec that a "
+        "person wrote.",
     )
     desired_state: Literal["Run", "Cancelled"] = Field(
         default="Run", description="Run, or Cancelled to take it out of the queue; Cancelled is final."

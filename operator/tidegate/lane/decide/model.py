@@ -48,10 +48,28 @@ class Gate:
     name: str
     key: str
     tree_only: bool = False
+    counts: bool = False  # its runs say how many tests ran
 
     def subject(self, commit: str, tree: str) -> str:
         """What its evidence is about."""
         return tree if self.tree_only else commit
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many tests ran, and how many were skipped instead."""
+
+    ran: int
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """A gate passed, but ran fewer tests than on the base, or skipped more."""
+
+    key: str  # of the gate
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +80,7 @@ class Run:
     number: int
     verdict: str = ""
     ended: float = 0.0
+    tests: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +97,7 @@ class Job:
     max_conflict_retries: int = 2
     demotions: int = 0  # how often Infra sent it to the end of the queue
     fixer: bool = False
+    fewer_tests: bool = False  # a person allows it to bring fewer tests, or to skip more
     waits_on: tuple[str, ...] = ()  # UIDs of unlanded jobs whose source this one's contains
     broken_on: str = ""  # name of such a job that ended without landing
 
@@ -135,6 +155,7 @@ class Ending:
     reason: str
     message: str
     files: tuple[str, ...] = ()
+    short: tuple[Short, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +171,7 @@ class Place:
     commit: str = ""
     tree: str = ""
     conflict: Conflict | None = None
+    short: tuple[Short, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from tidegate.api import reasons
-from tidegate.lane.decide.evidence import SUSPECT, Finding, union, weigh, worst
+from tidegate.lane.decide.evidence import SUSPECT, Finding, Floor, floor_below, listed, named, union, weigh, worst
 from tidegate.lane.decide.model import (
     FAILED,
     INFRA,
@@ -24,6 +24,7 @@ from tidegate.lane.decide.model import (
     Plan,
     Run,
     Rung,
+    Short,
     Snapshot,
     Start,
 )
@@ -60,9 +61,9 @@ class _Draft:
         return self.snapshot.runs.get((gate.key, gate.subject(commit, tree)), ())
 
     def note(self, job: Job, reason: str, message: str = "", on: tuple[str, ...] = (), link: Formed | None = None,
-             conflict: Conflict | None = None) -> None:  # fmt: skip
+             conflict: Conflict | None = None, short: tuple[Short, ...] = ()) -> None:  # fmt: skip
         base, commit, tree = (link.base, link.commit, link.tree) if link is not None else ("", "", "")
-        self.notes[job.uid] = Place(job.uid, 0, reason, message, on, base, commit, tree, conflict)
+        self.notes[job.uid] = Place(job.uid, 0, reason, message, on, base, commit, tree, conflict, short)
 
 
 def plan(snapshot: Snapshot) -> Plan:
@@ -154,10 +155,19 @@ def _findings(draft: _Draft, job: Job, link: Formed, gates: tuple[Gate, ...]) ->
     limit = draft.snapshot.infra_limit * (1 + job.demotions)
     return {
         gate.key: weigh(
-            draft.runs(gate, link.commit, link.tree), infra_limit=limit, void_before=_red_until(draft, gate)
+            draft.runs(gate, link.commit, link.tree), infra_limit=limit, void_before=_red_until(draft, gate),
+            floor=_floor(draft, job, gate),
         )
         for gate in gates
-    }
+    }  # fmt: skip
+
+
+def _floor(draft: _Draft, job: Job, gate: Gate) -> Floor:
+    """What the next candidate's tests are compared with. A red head has no count."""
+    if not gate.counts or job.fewer_tests:
+        return Floor()
+    head = draft.runs(gate, draft.snapshot.head, draft.snapshot.head_tree)
+    return floor_below(gate, draft.ladder, draft.runs, head, red=_is_red(draft, gate))
 
 
 def _try_rung(draft: _Draft, job: Job, link: Formed, tip: str) -> str:
@@ -165,9 +175,10 @@ def _try_rung(draft: _Draft, job: Job, link: Formed, tip: str) -> str:
     gates = _gates(draft, job)
     findings = _findings(draft, job, link, gates)
     state = worst(findings.values())
+    short = tuple(Short(key, *finding.short) for key, finding in findings.items() if finding.short)
     if state == FAILED:
         failed = [gate for gate in gates if findings[gate.key].state == FAILED]
-        _meet_failure(draft, job, link, failed, tip)
+        _meet_failure(draft, job, link, failed, tip, short)
         return tip
     if state == INFRA:
         draft.demote.append(job.uid)
@@ -179,6 +190,8 @@ def _try_rung(draft: _Draft, job: Job, link: Formed, tip: str) -> str:
         if finding.state == PASSED:
             continue
         draft.wanted.add((gate.key, gate.subject(link.commit, link.tree)))
+        if not _floor(draft, job, gate).known:
+            _want_head(draft, gate)
         if finding.start and finding.not_before > draft.snapshot.now:
             draft.again.append(finding.not_before - draft.snapshot.now)
         elif finding.start:
@@ -186,22 +199,25 @@ def _try_rung(draft: _Draft, job: Job, link: Formed, tip: str) -> str:
             draft.starts.append((finding.state != SUSPECT, depth, start))
     draft.ladder.append(Rung(job, tip, link, gates, state))
     ahead = tuple(rung.job.name for rung in draft.ladder[:-1])
-    draft.note(job, reasons.GATING, "gates run on its candidate", ahead, link)
+    draft.note(job, reasons.GATING, "gates run on its candidate", ahead, link, short=short)
     return link.commit
 
 
-def _meet_failure(draft: _Draft, job: Job, link: Formed, failed: list[Gate], tip: str) -> None:
+def _meet_failure(draft: _Draft, job: Job, link: Formed, failed: list[Gate], tip: str,
+                  short: tuple[Short, ...]) -> None:  # fmt: skip
     """Below it stands only the head: then the head itself decides whether the change is to blame."""
     snapshot = draft.snapshot
-    words = ", ".join(gate.name for gate in failed)
+    words = named(failed, short)
     if tip != snapshot.head:
         ahead = tuple(rung.job.name for rung in draft.ladder)
-        draft.note(job, reasons.WAITING, f"failed {words}; tried again when those ahead are decided", ahead, link)
+        draft.note(
+            job, reasons.WAITING, f"failed {words}; tried again when those ahead are decided", ahead, link, short=short
+        )
         return
     green = [gate for gate in failed if _head(draft, gate).state == PASSED]
     if green:
-        names = ", ".join(gate.name for gate in green)
-        draft.endings.append(Ending(job.uid, FAILED, reasons.GATES_FAILED, f"failed twice on its candidate: {names}"))
+        message = f"failed twice on its candidate: {named(green, short)}"
+        draft.endings.append(Ending(job.uid, FAILED, reasons.GATES_FAILED, message, short=short))
         return
     red = [gate for gate in failed if gate.key in draft.red]
     if red:
@@ -318,17 +334,12 @@ def _settle_conflicts(draft: _Draft) -> None:
         if conflict is None:
             continue
         met = {*job.conflict_heads, snapshot.head}
-        message = conflict.note or f"conflicts with the target branch in {_listed(conflict.files)}"
+        message = conflict.note or f"conflicts with the target branch in {listed(conflict.files)}"
         spent = len(met) > job.max_conflict_retries
         if spent or conflict.note or not head_may_move:
             draft.endings.append(Ending(job.uid, FAILED, reasons.MERGE_CONFLICT, message, conflict.files))
         else:
             draft.note(job, reasons.MERGE_CONFLICT, f"{message}; tried again on the next head", conflict=conflict)
-
-
-def _listed(files: tuple[str, ...]) -> str:
-    more = f" and {len(files) - 5} more" if len(files) > 5 else ""
-    return ", ".join(files[:5]) + more
 
 
 def _landable(draft: _Draft) -> tuple[Rung, ...]:
