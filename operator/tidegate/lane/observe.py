@@ -68,13 +68,13 @@ def runs_on(seen: Seen, commit: str, tree: str = "") -> list[GateRunView]:
 
 
 def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> Gates:
-    """The union of the lane's required profile and the job's; the operator's default where neither names one."""
+    """The union of the lane's required profile and the job's; where neither names one, what the task's role gets."""
     found = Gates()
     required = lane.spec.get("requiredGateProfileName") or ""
     for job in jobs:
         wanted = [name for name in dict.fromkeys((required, job.spec.get("gateProfileName") or "")) if name]
         groups: list[list[Definition]] = []
-        for name in wanted or [ctx.settings.default_gate_profile]:
+        for name in wanted or [_default_profile(ctx, job)]:
             profile: ProfileView | None = ctx.cache.get(Key("GateProfile", "", name))
             if profile is None or profile.meta.deleting:
                 message = f"GateProfile {name!r} does not exist: make it, or name another in gateProfileName"
@@ -91,6 +91,19 @@ def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> G
             found.definitions.update(definitions)
             found.of_job[job.meta.uid] = tuple(gate_of(one) for one in definitions.values())
     return found
+
+
+def _task(ctx: Context, job: MergeJobView) -> TaskView | None:
+    """The task that made a job's change, while it is there."""
+    ref = job.spec.get("taskRef") or {}
+    found: TaskView | None = ctx.cache.get(Key("AgentTask", job.meta.namespace, ref.get("name") or ""))
+    return found if found is not None and found.meta.uid == ref.get("uid") else None
+
+
+def _default_profile(ctx: Context, job: MergeJobView) -> str:
+    task = _task(ctx, job)
+    default = ctx.settings.default_gate_profile
+    return (ctx.settings.gate_profile_by_role.get(task.role) if task is not None else "") or default
 
 
 def most_candidates(lane: LaneView) -> int:
@@ -153,9 +166,7 @@ def _job(ctx: Context, job: MergeJobView, gates: Gates, state: LaneState, source
     spec, status = job.spec, job.status
     inside = state.ranges.get(job.meta.uid, frozenset()) - {spec["sourceCommit"]}
     queued = parse_time(status.get("queuedTime") or job.meta.created)
-    task: TaskView | None = None
-    if spec.get("taskRef"):
-        task = ctx.cache.get(Key("AgentTask", job.meta.namespace, spec["taskRef"]["name"]))
+    task = _task(ctx, job)
     return Job(
         uid=job.meta.uid,
         name=job.meta.name,
