@@ -12,6 +12,7 @@ from tests.support.valid import COMMIT, GATE, REMOVED, SPECS, changed, valid
 
 pytestmark = pytest.mark.cluster
 
+SERVICE = {"name": "a", "http": {"url": "https://a.b/c"}}
 TASK = {"name": "t", "prompt": "p"}
 REPO = "spec.repository"
 TASKS = "spec.planning.tasks"
@@ -190,6 +191,16 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("GateProfile", "spec.gates.0.tests", {"paths": []}, "spec.gates[0].tests.paths"),
     ("GateProfile", "spec.gates.0.tests", {"paths": ["/etc/passwd"]}, "spec.gates[0].tests.paths[0]"),
     ("GateProfile", "spec.gates.0.tests", {"paths": [".git/config"]}, "spec.gates[0].tests.paths[0]"),
+    ("GateProfile", "spec.gates.0.http", {"url": "https://a.b/c"}, "spec.gates[0].image"),
+    ("GateProfile", "spec.gates.0", {"name": "a", "image": "b"}, "either image and command, or http"),
+    ("GateProfile", "spec.gates.0", {"name": "a"}, "either image and command, or http"),
+    ("GateProfile", "spec.gates.0", {**SERVICE, "env": [{"name": "A", "value": "b"}]}, "spec.gates[0].http"),
+    ("GateProfile", "spec.gates.0", {**SERVICE, "tests": {"paths": ["a"]}}, "a gate with http has no Pod"),
+    ("GateProfile", "spec.gates.0", {"name": "a", "http": {"url": "ftp://a.b/"}}, "spec.gates[0].http.url"),
+    ("GateProfile", "spec.gates.0", {"name": "a", "http": {"url": "https://u:p@a.b/"}}, "spec.gates[0].http.url"),
+    ("GateProfile", "spec.gates.0", {"name": "a", "http": {"url": "https://a.b/?token=x"}}, "spec.gates[0].http.url"),
+    ("GateProfile", "spec.gates.0.http", {"url": "https://a.b", "timeoutSeconds": 301}, "http.timeoutSeconds"),
+    ("GateProfile", "spec.gates.0.http", {"url": "https://a.b", "token": {"key": "a"}}, "http.token.secretName"),
     ("GateProfile", "spec.gates.0.name", "type_check", "spec.gates[0].name"),
     ("GateProfile", "spec.gates.0.command", [], "spec.gates[0].command"),
     ("GateProfile", "spec.gates.0.image", REMOVED, "spec.gates[0].image"),

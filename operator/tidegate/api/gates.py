@@ -20,6 +20,11 @@ def gate_key(definition: Definition) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def by_tree(definition: Definition) -> bool:
+    """Whether the gate sees files alone, so that its verdict holds for every commit with the same ones."""
+    return definition.get("input", TREE) == TREE and not definition.get("http")
+
+
 def judged(definition: Definition) -> bool:
     """Whether the gate leaves reports that decide too."""
     return bool(definition.get("coverage") or definition.get("tests"))

@@ -150,7 +150,8 @@ class Observer:
             groups.append(found.spec.get("gates") or ())
         gates: dict[str, dict[str, Any]] = {}
         for gate in merged(groups):
-            gates.setdefault(gate["name"], dict(gate))
+            if not gate.get("http"):  # a service decides about changes, not about a head
+                gates.setdefault(gate["name"], dict(gate))
         return tuple(gates.values()), None
 
     def _runs(self, world: World) -> tuple[GateResult, ...]:

@@ -11,6 +11,7 @@ from tidegate.api import reasons
 from tidegate.api.gates import TIMEOUT, judged
 from tidegate.api.views import GateRunView, LaneView, PodView
 from tidegate.errors import AlreadyExists, Forbidden, Invalid, NotFound, PermanentError
+from tidegate.lane.consult import Consultations
 from tidegate.lane.decide.model import INFRA
 from tidegate.lane.index import GATE_PODS, POD_OF_RUN
 from tidegate.lane.pod import PodSettings, egress_policy, gate_pod
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 DEFAULT_SLOTS = 4
 SLOT_RETRY = 5.0  # seconds; a Pod that ends wakes those that wait anyway
 QUOTA_RETRY = 10.0
+SERVICE_LOOK = 60.0  # an answer of a service wakes its run anyway
 
 
 class GateRuns:
@@ -35,16 +37,20 @@ class GateRuns:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._deadlines: set[str] = set()  # UIDs of Pods whose deadline is set
+        self._services = Consultations(ctx)
         self._creating: set[Key] = set()  # slots taken by Pods that are being created
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one run nearer to its verdict; finished Pods go after their retention."""
         view: GateRunView | None = self._ctx.cache.get(key)
         if view is None or view.meta.deleting:
+            self._services.forget(key)
             return None
         pod = self._pod(view)
         if view.status.get("verdict"):
             return await self._clean_up(view, pod)
+        if view.spec["gate"].get("http"):
+            return await self._with_service(key, view)
         if pod is None:
             return await self._without_pod(key, view)
         return await self._with_pod(key, view, pod)
@@ -52,6 +58,19 @@ class GateRuns:
     def _pod(self, view: GateRunView) -> PodView | None:
         pods: tuple[PodView, ...] = self._ctx.cache.indexed("Pod", POD_OF_RUN, view.meta.uid)
         return pods[0] if pods else None
+
+    # -- a service
+
+    async def _with_service(self, key: Key, view: GateRunView) -> float | None:
+        found = self._services.verdict(key, view)
+        if found is not None:
+            again = await self._finish(key, view, found)
+            self._services.forget(key)
+            return again
+        if not view.status.get("startTime"):
+            status = {"observedGeneration": view.meta.generation, "startTime": rfc3339(self._ctx.now())}
+            await self._ctx.writer.patch_status(key, status)
+        return SERVICE_LOOK
 
     # -- no Pod yet, or no more
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 
 from tidegate import names
-from tidegate.api.gates import TREE, Definition, gate_key
+from tidegate.api.gates import Definition, by_tree, gate_key
 from tidegate.lane.decide.model import Gate
 
 
 def gate_of(definition: Definition) -> Gate:
     """The gate as the planner sees it."""
-    tree_only = definition.get("input", TREE) == TREE
-    return Gate(str(definition["name"]), gate_key(definition), tree_only, counts=bool(definition.get("tests")))
+    return Gate(
+        str(definition["name"]),
+        gate_key(definition),
+        by_tree(definition),
+        counts=bool(definition.get("tests")),
+        final=bool(definition.get("http")),
+    )
 
 
 def run_name(lane: str, gate: Gate, commit: str, number: int) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
-from tidegate.api.gates import TREE, Definition, gate_key, merged
+from tidegate.api.gates import Definition, by_tree, gate_key, merged
 from tidegate.api.views import GateRunView, LaneView, MergeJobView, PodView, ProfileView, TaskView
 from tidegate.clients.git_objects import Person
 from tidegate.lane.candidate import Change
-from tidegate.lane.decide.model import Count, Gate, Job, Run, Snapshot
+from tidegate.lane.decide.model import Count, Gate, Job, Run, Snapshot, Start
 from tidegate.lane.gates import gate_of
 from tidegate.lane.index import GATE_PODS, JOBS, RUNS, has_ended
 from tidegate.lane.state import LaneState, Wanted
@@ -61,8 +61,8 @@ def runs_on(seen: Seen, commit: str, tree: str = "") -> list[GateRunView]:
     """The runs that speak of a candidate: on its commit, and by gates that see only files on its tree."""
 
     def speaks(run: GateRunView) -> bool:
-        by_tree = run.spec["gate"].get("input", TREE) == TREE and tree != "" and run.spec.get("tree") == tree
-        return bool(commit) and (run.spec["commit"] == commit or by_tree)
+        same_tree = by_tree(run.spec["gate"]) and tree != "" and run.spec.get("tree") == tree
+        return bool(commit) and (run.spec["commit"] == commit or same_tree)
 
     return [run for run in seen.runs if speaks(run)]
 
@@ -203,8 +203,8 @@ def _counted(status: Mapping[str, Any]) -> Count | None:
     return Count(int(found.get("ran") or 0), int(found.get("skipped") or 0)) if found else None
 
 
-def gate_run(lane: LaneView, state: LaneState, definition: Mapping[str, Any], gate: Gate, commit: str, tree: str,
-             base: str, number: int, name: str) -> dict[str, Any]:  # fmt: skip
+def gate_run(lane: LaneView, state: LaneState, definition: Mapping[str, Any], start: Start, name: str, job: str = "",
+             changed: int | None = None) -> dict[str, Any]:  # fmt: skip
     """The GateRun object for a candidate. The lane owns it."""
     repository = {"url": lane.spec["repository"]["url"]}
     if lane.spec["repository"].get("credentialsSecretName"):
@@ -213,7 +213,7 @@ def gate_run(lane: LaneView, state: LaneState, definition: Mapping[str, Any], ga
         names.LABEL_MANAGED_BY: names.OPERATOR,
         names.LABEL_PART_OF: names.OPERATOR,
         names.LABEL_LANE: lane.meta.name,
-        names.LABEL_GATE: names.bounded_name(gate.name),
+        names.LABEL_GATE: names.bounded_name(start.gate.name),
         names.LABEL_PURPOSE: CANDIDATE.lower(),
     }
     owner = {
@@ -223,13 +223,13 @@ def gate_run(lane: LaneView, state: LaneState, definition: Mapping[str, Any], ga
     spec: dict[str, Any] = {
         "repository": repository,
         "laneRef": {"name": lane.meta.name},
-        "commit": commit,
-        "tree": tree,
-        "fetchRef": state.refs.candidate(commit),
+        "commit": start.commit,
+        "tree": start.tree,
+        "fetchRef": state.refs.candidate(start.commit),
         "purpose": CANDIDATE,
-        "number": number,
+        "number": start.number,
         "gate": dict(definition),
     }
-    if base:
-        spec["baseCommit"] = base
+    known = {"baseCommit": start.base or None, "jobRef": {"name": job} if job else None, "changedPaths": changed}
+    spec.update({key: value for key, value in known.items() if value is not None})
     return {"metadata": {"name": name, "labels": labels, "ownerReferences": [owner]}, "spec": spec}

@@ -294,12 +294,14 @@ class Lanes:
         if not plan.start:
             return
         await self._threads.call(state.publish_candidates, {start.commit for start in plan.start})
+        job_names = {job.meta.uid: job.meta.name for job in seen.open}
         for start in plan.start:
             name = run_name(seen.lane.meta.name, start.gate, start.commit, start.number)
             definition = gates.definitions[start.gate.key]
-            obj = gate_run(
-                seen.lane, state, definition, start.gate, start.commit, start.tree, start.base, start.number, name
-            )
+            changed = None
+            if start.gate.final and start.base:
+                changed = await self._threads.call(state.changed_paths, start.base, start.commit)
+            obj = gate_run(seen.lane, state, definition, start, name, job_names.get(start.job, ""), changed)
             if start.commit != state.head:
                 state.tried.add(start.commit)
             try:

@@ -545,3 +545,56 @@ def test_a_red_head_has_no_count_and_what_passes_lands(world: World) -> None:
         world.run("H", FAILED, COUNTED)
     counted(world, "H+a", 3)
     assert world.landed() == ["a"]
+
+
+def test_candidates_on_top_do_not_prove_that_a_change_brings_enough_tests(world: World) -> None:
+    """Two that hold a change clear it of failing, but what they are compared with already lacks its tests."""
+    world.window = 3
+    for name in "abc":
+        world.job(name, gates=(COUNTED,))
+    for subject, ran in (("H+a", 9), ("H+a+b", 9), ("H+a+b+c", 9)):
+        counted(world, subject, ran)
+    assert world.landed() == []
+    counted(world, "H", 9)
+    assert world.landed() == ["a", "b", "c"]
+
+
+POLICY = Gate("policy", "k-policy", final=True)
+
+
+def test_a_refusal_of_a_service_is_final_and_the_head_is_not_asked_about(world: World) -> None:
+    world.job("a", gates=(POLICY,))
+    assert [(start.commit, start.job) for start in world.plan().start] == [("H+a", "a")]
+    world.run("H+a", FAILED, POLICY)
+    assert world.started() == []
+    assert world.ended() == {"a": reasons.GATES_FAILED}
+
+
+def test_a_service_that_does_not_answer_refuses_nobody(world: World) -> None:
+    world.job("a", gates=(POLICY,))
+    for _ in range(2):
+        world.run("H+a", INFRA, POLICY)
+    assert (world.ended(), world.landed()) == ({}, [])
+    world.run("H+a", INFRA, POLICY)
+    assert world.plan().demote == ("a",)
+
+
+def test_what_a_service_refuses_on_top_of_others_is_asked_again_alone(world: World) -> None:
+    world.window = 2
+    world.job("a")
+    world.job("b", gates=(POLICY,))
+    world.run("H+a+b", FAILED, POLICY)
+    assert world.ended() == {}
+    world.head, world.jobs = "H+a", world.jobs[1:]
+    assert world.ended() == {"b": reasons.GATES_FAILED}
+
+
+def test_a_change_does_not_land_before_the_service_approved_of_it_itself(world: World) -> None:
+    world.window = 3
+    for name in "abc":
+        world.job(name, gates=(POLICY,))
+    world.run("H+a+b", PASSED, POLICY)
+    world.run("H+a+b+c", PASSED, POLICY)
+    assert world.landed() == []
+    world.run("H+a", PASSED, POLICY)
+    assert world.landed() == ["a", "b", "c"]

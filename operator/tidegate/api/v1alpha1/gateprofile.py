@@ -15,6 +15,7 @@ from .common import (
     ImageName,
     LabelName,
     NamespaceList,
+    ObjectName,
     Resources,
     map_list,
     rule,
@@ -83,6 +84,31 @@ class TestReports(ApiModel):
     )
 
 
+class TokenSource(ApiModel):
+    """A key of a Secret in the operator's namespace, one of those that the chart lists in gates.tokenSecrets."""
+
+    secret_name: ObjectName = Field(description="Name of the Secret.")
+    key: str = Field(
+        default="token", pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253, description="Key in its data."
+    )
+
+
+class GateService(ApiModel):
+    """A service that is asked, by an HTTP POST with facts about the candidate as JSON. It answers 2xx and
+    {"approved": true} or {"approved": false, "message": ...}; nothing else approves."""
+
+    url: str = Field(
+        pattern=r"^https?://[A-Za-z0-9\[][^/@\s?#\\]*(/[^\s?#\\]*)?$",
+        min_length=1,
+        max_length=512,
+        description="http:// or https:// URL, without a user part and a query. Redirects are not followed.",
+    )
+    timeout_seconds: int = Field(
+        default=30, ge=1, le=300, description="Longest wait for one answer; there are three tries."
+    )
+    token: TokenSource | None = Field(default=None, description="Sent as a bearer token; none otherwise.")
+
+
 def _gate_text(gate: str) -> str:
     """CEL: the characters in a gate's lists, all together."""
     paths = (f"(has({gate}.{part}) ? {text_size(f'{gate}.{part}', 'paths')} : 0)" for part in ("coverage", "tests"))
@@ -90,7 +116,7 @@ def _gate_text(gate: str) -> str:
 
 
 class Gate(ApiModel):
-    """One check on a commit, run in a Pod; its exit code is the verdict, and what its reports say where it has some."""
+    """One check on a commit: by a command in a Pod, whose exit code and reports are the verdict, or by a service."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -99,14 +125,28 @@ class Gate(ApiModel):
                 f"command, env and paths of a gate may have {MAX_GATES_TEXT} characters together: put longer texts "
                 "into the image or the repository",
                 fieldPath=".command",
-            )
+            ),
+            rule(
+                "has(self.http) ? !has(self.image) && !has(self.command) : has(self.image) && has(self.command)",
+                "a gate has either image and command, or http: set one of the two",
+                fieldPath=".image",
+            ),
+            rule(
+                "!has(self.http) || !(has(self.env) || has(self.resources) || has(self.egress) || has(self.coverage)"
+                " || has(self.tests))",
+                "a gate with http has no Pod: leave out env, resources, egress, coverage and tests",
+                fieldPath=".http",
+            ),
         )
     )
 
     name: LabelName = Field(description="Name of the gate, unique in the profile.")
-    image: ImageName = Field(description="Image that has the tools of the gate.")
-    command: Annotated[Command, Field(min_length=1)] = Field(
-        description="Command and arguments; the working directory is the checkout. Exit code 0 passes."
+    image: ImageName | None = Field(default=None, description="Image that has the tools of the gate.")
+    command: Annotated[Command, Field(min_length=1)] | None = Field(
+        default=None, description="Command and arguments; the working directory is the checkout. Exit code 0 passes."
+    )
+    http: GateService | None = Field(
+        default=None, description="Ask a service instead of running a Pod. One refusal is final."
     )
     timeout_seconds: int = Field(default=600, ge=1, le=86_400, description="Longest time; over it the gate fails.")
     input: Literal["Tree", "Repository"] = Field(

@@ -30,6 +30,10 @@ class GateRunSpec(ApiModel):
     fetch_ref: str = Field(
         min_length=6, max_length=256, pattern=REF_PATTERN, description="Full name of a ref that contains the commit."
     )
+    job_ref: LocalRef | None = Field(default=None, description="The MergeJob that the candidate adds to its base.")
+    changed_paths: int | None = Field(
+        default=None, ge=0, description="Paths in which commit and base differ, for gates that are services."
+    )
     purpose: Literal["Candidate", "Sweep"] = Field(
         default="Candidate",
         description="Candidate: evidence for the lane. Sweep: a check of the head, outside the queue.",

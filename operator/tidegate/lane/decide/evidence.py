@@ -80,9 +80,10 @@ def weigh(
     infra_limit: int,
     void_before: float = 0.0,
     floor: Floor = Floor(),
+    final: bool = False,
 ) -> Finding:
-    """Two failures fail, one pass passes; a run that the cluster ended counts for nothing but its own limit. A pass
-    with too few tests is a failure.
+    """Two failures fail (one, where the gate is final), one pass passes; a run that the cluster ended counts for
+    nothing but its own limit. A pass with too few tests is a failure.
 
     Failures that ended at or before `void_before` are not held against the subject: the base was red then.
     """
@@ -94,7 +95,7 @@ def weigh(
     if passed is not None and floor.known:
         return Finding(PASSED, flaked=bool(bad), decisive=passed.name)
     short = bad[failures[-1].name] if failures else None
-    if len(failures) >= 2:
+    if len(failures) >= (1 if final else 2):
         return Finding(FAILED, decisive=failures[-1].name, short=short)
     state = SUSPECT if failures else RUNNING
     if passed is not None or any(not run.verdict for run in known):

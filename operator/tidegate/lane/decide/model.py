@@ -49,6 +49,7 @@ class Gate:
     key: str
     tree_only: bool = False
     counts: bool = False  # its runs say how many tests ran
+    final: bool = False  # a decision of somebody's: one failure decides, and the head is not asked about
 
     def subject(self, commit: str, tree: str) -> str:
         """What its evidence is about."""
@@ -133,6 +134,7 @@ class Rung:
     link: Formed
     gates: tuple[Gate, ...]
     state: str  # evidence.PASSED, RUNNING or SUSPECT
+    alone: bool = True  # what no candidate on top of it can prove for it has passed: counts of tests, final gates
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ class Start:
     tree: str
     base: str
     number: int
+    job: str = ""  # UID of the job that the candidate adds; none for the head
 
 
 @dataclass(frozen=True, slots=True)

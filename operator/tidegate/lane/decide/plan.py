@@ -156,7 +156,7 @@ def _findings(draft: _Draft, job: Job, link: Formed, gates: tuple[Gate, ...]) ->
     return {
         gate.key: weigh(
             draft.runs(gate, link.commit, link.tree), infra_limit=limit, void_before=_red_until(draft, gate),
-            floor=_floor(draft, job, gate),
+            floor=_floor(draft, job, gate), final=gate.final,
         )
         for gate in gates
     }  # fmt: skip
@@ -195,9 +195,10 @@ def _try_rung(draft: _Draft, job: Job, link: Formed, tip: str) -> str:
         if finding.start and finding.not_before > draft.snapshot.now:
             draft.again.append(finding.not_before - draft.snapshot.now)
         elif finding.start:
-            start = Start(gate, link.commit, link.tree, tip, finding.start)
+            start = Start(gate, link.commit, link.tree, tip, finding.start, job.uid)
             draft.starts.append((finding.state != SUSPECT, depth, start))
-    draft.ladder.append(Rung(job, tip, link, gates, state))
+    alone = all(findings[g.key].state == PASSED for g in gates if g.final or (g.counts and not job.fewer_tests))
+    draft.ladder.append(Rung(job, tip, link, gates, state, alone))
     ahead = tuple(rung.job.name for rung in draft.ladder[:-1])
     draft.note(job, reasons.GATING, "gates run on its candidate", ahead, link, short=short)
     return link.commit
@@ -214,7 +215,7 @@ def _meet_failure(draft: _Draft, job: Job, link: Formed, failed: list[Gate], tip
             job, reasons.WAITING, f"failed {words}; tried again when those ahead are decided", ahead, link, short=short
         )
         return
-    green = [gate for gate in failed if _head(draft, gate).state == PASSED]
+    green = [gate for gate in failed if gate.final or _head(draft, gate).state == PASSED]
     if green:
         message = f"failed twice on its candidate: {named(green, short)}"
         draft.endings.append(Ending(job.uid, FAILED, reasons.GATES_FAILED, message, short=short))
@@ -346,11 +347,10 @@ def _landable(draft: _Draft) -> tuple[Rung, ...]:
     """The deepest rung that passed, with nothing suspect below it and each change below it cleared: its own candidate
     passed, or two that hold it did. One pass above isn't enough: a change that fails most of its runs would slip in
     by the luckiest of the candidates on top of it. Where every commit must be green, all rungs below have passed."""
-    passes = 0
-    cleared = []
+    passes, cleared, every_commit = 0, [], draft.snapshot.every_commit
     for rung in reversed(draft.ladder):
         passes += rung.state == PASSED
-        cleared.append(rung.state == PASSED or (passes >= CLEARING_PASSES and not draft.snapshot.every_commit))
+        cleared.append(rung.state == PASSED or (passes >= CLEARING_PASSES and rung.alone and not every_commit))
     depth = 0
     for number, (rung, clear) in enumerate(zip(draft.ladder, reversed(cleared), strict=True), 1):
         if rung.state == SUSPECT or not clear:
