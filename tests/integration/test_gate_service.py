@@ -26,6 +26,7 @@ from tidegate.runtime.keys import Key
 from tidegate.runtime.kinds import watched_kinds
 from tidegate.runtime.queue import WorkQueue
 from tidegate.settings import Settings
+from tidegate.telemetry import metrics
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 KEY = Key("GateRun", "n", "policy-1")
@@ -217,11 +218,11 @@ async def answered(ctx: Context, consultations: Consultations, view: GateRunView
     return found
 
 
-async def queued(ctx: Context) -> None:
-    """Until the run's key is in the queue."""
+async def queued(ctx: Context, wanted: Key = KEY) -> None:
+    """Until the run's key is in the queue because there is an answer."""
     key = None
     async with asyncio.timeout(20):
-        while key != KEY:
+        while key != wanted:
             key = await ctx.queue.get()
             ctx.queue.done(key)
 
@@ -269,3 +270,25 @@ async def test_a_run_gets_its_verdict_without_a_pod(ctx: Context, service: Servi
     last = written[-1]
     assert (last["verdict"], last["reason"], last["message"]) == ("Failed", "NotApproved", "no")
     assert last["conditions"][0]["status"] == "False"
+
+
+async def test_a_pass_after_a_failure_is_counted_as_a_flake_of_its_gate(ctx: Context, service: Service) -> None:
+    def made(number: int, commit: str, **status: str) -> None:
+        meta = {"name": f"policy-{commit}-{number}", "namespace": "n", "uid": f"u{commit}{number}", "generation": 1}
+        spec = {**run(service.url).spec, "number": number}
+        ctx.cache.offer("GateRun", {"metadata": {**meta, "resourceVersion": "5"}, "spec": spec, "status": status})
+
+    def flakes() -> float:
+        return metrics.GATE_FLAKES.labels("policy")._value.get()  # type: ignore[no-any-return]
+
+    runs, before = GateRuns(ctx), flakes()
+    made(1, "a", verdict="Failed")
+    made(1, "b", verdict="Infra")
+    for commit, expected in (("b", 0), ("a", 1)):
+        made(2, commit)
+        key = Key("GateRun", "n", f"policy-{commit}-2")
+        await runs.reconcile(key)
+        await queued(ctx, key)
+        await runs.reconcile(key)
+        assert flakes() - before == expected
+    assert metrics.GATE_RUNS.labels("policy", "Passed")._value.get() >= 2

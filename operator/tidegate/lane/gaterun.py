@@ -12,8 +12,8 @@ from tidegate.api.gates import TIMEOUT, judged
 from tidegate.api.views import GateRunView, LaneView, PodView
 from tidegate.errors import AlreadyExists, Forbidden, Invalid, NotFound, PermanentError
 from tidegate.lane.consult import Consultations
-from tidegate.lane.decide.model import INFRA
-from tidegate.lane.index import GATE_PODS, POD_OF_RUN
+from tidegate.lane.decide.model import FAILED, INFRA, PASSED
+from tidegate.lane.index import GATE_PODS, POD_OF_RUN, RUNS
 from tidegate.lane.pod import PodSettings, egress_policy, gate_pod
 from tidegate.lane.verdict import Verdict, figures, judge, lost
 from tidegate.runtime.conditions import set_condition
@@ -186,10 +186,20 @@ class GateRuns:
         known = {"exitCode": verdict.exit_code, "logTail": verdict.log_tail, "imageID": verdict.image_id}
         status.update({name: value for name, value in known.items() if value not in (None, "")}, **figures(verdict))
         await self._ctx.writer.patch_status(key, status, resource_version=view.meta.resource_version)
+        self._count(view, verdict)
         pod = self._pod(view)
         if pod is not None and not pod.terminal and verdict.verdict == INFRA:
             await self._ctx.writer.delete("Pod", pod.meta.namespace, pod.meta.name, uid=pod.meta.uid)
         return float(self._ctx.settings.pod_retention_seconds)
+
+    def _count(self, view: GateRunView, verdict: Verdict) -> None:
+        gate, lane = str(view.spec["gate"]["name"]), (view.spec.get("laneRef") or {}).get("name")
+        metrics.GATE_RUNS.labels(gate, verdict.verdict).inc()
+        if verdict.verdict == PASSED and view.spec.get("purpose") != "Sweep":
+            others = self._ctx.cache.indexed("GateRun", RUNS, f"{view.meta.namespace}/{lane}")
+            same = view.meta.name.rpartition("-")[0]
+            if any(run.meta.name.rpartition("-")[0] == same and run.status.get("verdict") == FAILED for run in others):
+                metrics.GATE_FLAKES.labels(gate).inc()
 
     async def _clean_up(self, view: GateRunView, pod: PodView | None) -> float | None:
         if pod is None:

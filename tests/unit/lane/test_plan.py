@@ -598,3 +598,31 @@ def test_a_change_does_not_land_before_the_service_approved_of_it_itself(world: 
     assert world.landed() == []
     world.run("H+a", PASSED, POLICY)
     assert world.landed() == ["a", "b", "c"]
+
+
+def test_runs_that_the_cluster_ended_are_tried_again_later_and_send_the_job_back_at_the_third(world: World) -> None:
+    world.job("a")
+    world.job("b")
+    for number, pause in ((1, 10.0), (2, 20.0)):
+        world.run("H+a", INFRA)
+        assert (world.started(), world.plan().again_after) == ([], pause)
+        world.now += pause
+        assert [(start.commit, start.number) for start in world.plan().start] == [("H+a", number + 1)]
+    world.run("H+a", INFRA)
+    made = world.plan()
+    assert (made.demote, world.ended()) == (("a",), {})
+    assert [start.commit for start in made.start] == ["H+b"]
+    world.jobs = [replace(world.jobs[0], demotions=1, queued=world.now), world.jobs[1]]
+    world.jobs.pop()
+    world.now += 300
+    assert [start.number for start in world.plan().start] == [4]  # three more before it is sent back again
+
+
+def test_what_the_cluster_ended_is_no_failure_of_the_change(world: World) -> None:
+    world.job("a")
+    for verdict in (INFRA, FAILED, INFRA):
+        world.run("H+a", verdict)
+    assert (world.ended(), world.plan().demote) == ({}, ())
+    world.now += 300
+    world.run("H+a", PASSED)
+    assert world.landed() == ["a"]
