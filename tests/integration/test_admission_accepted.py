@@ -91,7 +91,7 @@ def test_a_build_gets_its_defaults(cluster: Cluster) -> None:
         "startTimeoutSeconds": 600,
         "retry": {"limit": 2, "backoffSeconds": 10, "maxBackoffSeconds": 300},
     }
-    assert spec["merge"] == {"strategy": "Rebase", "maxConflictRetries": 2}
+    assert spec["merge"] == {"strategy": "Rebase", "maxConflictRetries": 2, "allowFewerTests": False}
     assert spec["sweep"] == {
         "intervalSeconds": 300,
         "errorIntervalSeconds": 60,
