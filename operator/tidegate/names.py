@@ -46,6 +46,7 @@ CONTAINER_AGENT = "agent"
 CONTAINER_PUBLISHER = "publisher"
 CONTAINER_CHECKOUT = "checkout"
 CONTAINER_GATE = "gate"
+CONTAINER_JUDGE = "judge"  # only where the gate leaves reports
 
 GATEWAY_AUDIENCE = "tidegate-gateway"
 

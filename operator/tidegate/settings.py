@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     default_agent_class: str = "default"
     default_planner_class: str = "planner"
     default_gate_profile: str = "standard"
+    gate_profile_by_role: dict[str, str] = Field(
+        default={"Reviewer": "strict", "Tester": "minimal"},
+        description="Default gate profiles (JSON) of changes by their task's role, instead of default_gate_profile.",
+    )
     pod_retention_seconds: int = Field(default=300, ge=0, description="How long finished Pods stay.")
     max_pods_per_namespace: int = Field(default=1000, ge=1, description="Active Pods of Tidegate in a namespace.")
 

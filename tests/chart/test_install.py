@@ -200,10 +200,11 @@ def test_the_standard_profile_lets_in_what_is_tested(release: Release, python_pr
     status = release.get("python")["status"]
     assert (status["merges"]["merged"], [change["reason"] for change in status["unmerged"]]) == (1, ["GatesFailed"])
     passed = {name: gate["verdict"] for name, gate in gates(release, "-tested").items()}
-    assert passed == {"lint": "Passed", "types": "Passed", "tests": "Passed"}
+    assert passed == {"typecheck": "Passed", "lint": "Passed", "tests": "Passed"}
     failed = gates(release, "-untested")
-    assert (failed["types"]["verdict"], failed["tests"]["verdict"]) == ("Passed", "Failed")
-    assert "Required test coverage of 85" in failed["tests"]["logTail"]
+    assert (failed["typecheck"]["verdict"], failed["tests"]["verdict"]) == ("Passed", "Failed")
+    assert failed["tests"]["reason"] == "CoverageTooLow"
+    assert "85 % required" in failed["tests"]["message"]
 
 
 def test_the_operator_lets_go_when_it_is_uninstalled(release: Release) -> None:

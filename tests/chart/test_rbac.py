@@ -56,6 +56,8 @@ def test_the_operators_rights_are_exactly_these() -> None:
     assert rights(lease) == every("coordination.k8s.io", ("leases",), ("create", "get", "watch", "patch"))
     named = [rule for rule in lease["rules"] if rule["verbs"] != ["create"]]
     assert all(rule["resourceNames"] == ["tidegate"] for rule in named)
+    tokens = of_kind(rendered({"gates": {"tokenSecrets": ["policy"]}}), "Role")["tidegate-lease"]["rules"][-1]
+    assert tokens == {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["policy"], "verbs": ["get"]}
 
 
 def test_the_gateways_rights_are_exactly_these() -> None:

@@ -10,6 +10,8 @@ import yaml
 
 from tests.support.chart import CHART, VARIANTS, HelmError, Object, helm, of_kind, rendered, shipped
 from tests.support.cluster import ROOT
+from tidegate.api.gates import merged
+from tidegate.api.v1alpha1 import GateProfile
 from tidegate.gateway.settings import Settings as GatewaySettings
 from tidegate.settings import Settings
 from tidegate.tasks.network import GATEWAY_LABELS
@@ -170,15 +172,38 @@ def test_images_are_named_by_registry_tag_and_digest() -> None:
 def test_profiles_run_what_they_promise() -> None:
     profiles = of_kind(rendered({"gates": {"coverage": 90}}), "GateProfile")
     assert set(profiles) == {"minimal", "standard", "strict"}
-    commands = {
-        name: {gate["name"]: gate["command"] for gate in profile["spec"]["gates"]} for name, profile in profiles.items()
-    }
-    assert set(commands["standard"]) == {"lint", "types", "tests"}
-    assert commands["standard"]["lint"][:2] == ["ruff", "check"]
-    assert commands["standard"]["types"][0] == "mypy"
-    assert "--cov-fail-under=90" in commands["standard"]["tests"]
-    assert "--strict" in commands["strict"]["types"]
-    assert "--cov" not in commands["minimal"]["tests"]
+    gates = {name: {gate["name"]: gate for gate in profile["spec"]["gates"]} for name, profile in profiles.items()}
+    assert [list(gates[name]) for name in ("minimal", "standard", "strict")] == [
+        ["tests"], ["typecheck", "lint", "tests"], ["typecheck", "lint", "tests", "build", "integration"],
+    ]  # fmt: skip
+    for name in ("standard", "strict"):
+        assert gates[name]["tests"]["coverage"] == {"minimumPercent": "90", "paths": [".tidegate/coverage.json"]}
+        assert gates[name]["tests"]["tests"] == {"paths": [".tidegate/junit.xml"]}
+        assert gates[name]["typecheck"]["command"][0] == "mypy"
+    assert "coverage" not in gates["minimal"]["tests"]
+    assert "--cov" not in gates["minimal"]["tests"]["command"]
+    # what both have is one gate where a lane requires the one and a build names the other
+    both = merged([profiles["strict"]["spec"]["gates"], profiles["standard"]["spec"]["gates"]])
+    assert [gate["name"] for gate in both] == list(gates["strict"])
+
+
+def test_other_languages_have_profiles_where_the_platform_gives_an_image() -> None:
+    image = {"registry": "registry.example.org", "repository": "node", "tag": "20"}
+    mirror = [{"cidr": "192.0.2.0/24"}]
+    node = {"image": image, "egress": mirror, "commands": {"lint": None}, "env": {"NPM_CONFIG_REGISTRY": "https://a.b"}}
+    values: Object = {"gates": {"node": node, "language": "go", "go": {"image": {"repository": "go", "tag": "1"}}}}
+    profiles = of_kind(rendered(values), "GateProfile")
+    names = ("minimal", "standard", "strict")
+    assert set(profiles) == {f"{name}{end}" for name in names for end in ("", "-node", "-python")}
+    gates = {gate["name"]: gate for gate in profiles["strict-node"]["spec"]["gates"]}
+    assert list(gates) == ["typecheck", "tests", "build", "integration"]
+    assert gates["tests"]["image"] == "registry.example.org/node:20"
+    assert gates["tests"]["egress"] == mirror
+    assert gates["tests"]["env"] == [{"name": "NPM_CONFIG_REGISTRY", "value": "https://a.b"}]
+    go = profiles["standard"]["spec"]["gates"][-1]
+    assert (go["image"], go["coverage"]["paths"], "tests" in go) == ("go:1", [".tidegate/cover.out"], False)
+    for profile in profiles.values():
+        assert GateProfile.model_validate(profile).spec.gates
 
 
 def test_a_class_can_be_left_out_or_added() -> None:
@@ -221,6 +246,10 @@ BAD_VALUES: list[tuple[Object, str]] = [
     ({"gateway": {"port": 0}}, "gateway/port"),
     ({"gateway": {"key": "secret"}}, "key"),
     ({"gates": {"coverage": 101}}, "gates/coverage"),
+    ({"gates": {"language": "perl"}}, "gates/language"),
+    ({"gates": {"go": {"commands": {"fuzz": ["true"]}}}}, "fuzz"),
+    ({"gates": {"node": {"commands": {"lint": "eslint"}}}}, "lint"),
+    ({"operator": {"defaults": {"gateProfileByRole": {"Boss": "strict"}}}}, "Boss"),
     ({"agentClasses": {"Aider": {}}}, "Aider"),
     ({"metrics": {"podMonitor": {"interval": "often"}}}, "metrics/podMonitor/interval"),
     ({"networkPolicy": {"apiServerPorts": []}}, "networkPolicy/apiServerPorts"),

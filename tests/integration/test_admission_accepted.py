@@ -71,6 +71,7 @@ SMALLEST: list[tuple[str, Object]] = [
     ("AgentClass", {"engine": {"protocol": "Planner"}, "model": "qwen2.5-coder"}),
     ("AgentClass", {"engine": {"protocol": "Script"}, "image": "localhost/agent@sha256:" + "0" * 64}),
     ("GateProfile", {"gates": [{"name": "t", "image": "a", "command": ["true"]}]}),
+    ("GateProfile", {"gates": [{"name": "t", "http": {"url": "http://policy.team-a.svc:8080/check"}}]}),
 ]
 
 
@@ -104,7 +105,9 @@ def test_a_build_gets_its_defaults(cluster: Cluster) -> None:
         "startTimeoutSeconds": 600,
         "retry": {"limit": 2, "backoffSeconds": 10, "maxBackoffSeconds": 300},
     }
-    assert spec["merge"] == {"strategy": "Rebase", "maxConflictRetries": 2, "maxConflictFixTasks": 30}
+    assert spec["merge"] == {
+        "strategy": "Rebase", "maxConflictRetries": 2, "maxConflictFixTasks": 30, "allowFewerTests": False,
+    }  # fmt: skip
     assert spec["sweep"] == {
         "intervalSeconds": 300,
         "errorIntervalSeconds": 60,
@@ -156,7 +159,9 @@ UNCHANGEABLE: list[tuple[str, str, Any]] = [
     ("BuildRequest", "spec.workers.resources", REMOVED),
     ("BuildRequest", "spec.merge.strategy", "Rebase"),
     ("BuildRequest", "spec.merge.gateProfileName", REMOVED),
+    ("BuildRequest", "spec.merge.allowFewerTests", True),
     ("AgentTask", "spec.repository.url", f"{URL}x"),
+    ("AgentTask", "spec.allowFewerTests", True),
     ("AgentTask", "spec.prompt", "other"),
     ("AgentTask", "spec.role", "Tester"),
     ("AgentTask", "spec.scope", REMOVED),
@@ -173,6 +178,7 @@ UNCHANGEABLE: list[tuple[str, str, Any]] = [
     ("MergeJob", "spec.priority", 1),
     ("MergeJob", "spec.strategy", "Squash"),
     ("MergeJob", "spec.gateProfileName", "minimal"),
+    ("MergeJob", "spec.allowFewerTests", True),
     ("MergeJob", "spec.repository.credentialsSecretName", "other"),
     ("MergeLane", "spec.repository.url", f"{URL}x"),
     ("MergeLane", "spec.targetBranch", "other"),

@@ -12,6 +12,7 @@ from tests.support.valid import COMMIT, GATE, REMOVED, SPECS, changed, valid
 
 pytestmark = pytest.mark.cluster
 
+SERVICE = {"name": "a", "http": {"url": "https://a.b/c"}}
 TASK = {"name": "t", "prompt": "p"}
 ANSWER = {"decision": "Approved", "laneName": "mathkit-main-0123456789", "sourceCommit": COMMIT, "by": "ann"}
 BYPASS = {"laneName": "mathkit-main-0123456789", "sourceCommit": COMMIT, "by": "ann", "reason": "the gate is broken"}
@@ -108,6 +109,7 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("BuildRequest", "spec.workers.resources.limits", {"memory": "-1Gi"}, "spec.workers.resources.limits.memory"),
     ("BuildRequest", "spec.workers.resources.requests", {"memory": "2Gi"}, "spec.workers.resources"),
     ("BuildRequest", "spec.merge.strategy", "Octopus", "spec.merge.strategy"),
+    ("BuildRequest", "spec.merge.allowFewerTests", "no", "spec.merge.allowFewerTests"),
     ("BuildRequest", "spec.merge.maxConflictRetries", 21, "spec.merge.maxConflictRetries"),
     ("BuildRequest", "spec.sweep.intervalSeconds", 0, "spec.sweep.intervalSeconds"),
     ("BuildRequest", "spec.finalization.maxAttempts", 0, "spec.finalization.maxAttempts"),
@@ -146,6 +148,9 @@ BAD: list[tuple[str, str, Any, str]] = [
         {"mergeJobName": "A", "taskRef": {"name": "a", "uid": "b"}},
         "spec.replaces.mergeJobName",
     ),
+    ("AgentTask", "spec.allowFewerTests", "yes", "spec.allowFewerTests"),
+    ("AgentTask", "spec", {"buildRef": {"name": "b"}, "prompt": "p", "allowFewerTests": True}, "merge.allowFewerTests"),
+    ("MergeJob", "spec.allowFewerTests", 1, "spec.allowFewerTests"),
     ("MergeJob", "spec.sourceCommit", "HEAD", "spec.sourceCommit"),
     ("MergeJob", "spec.sourceCommit", COMMIT[:39], "spec.sourceCommit"),
     ("MergeJob", "spec.sourceCommit", COMMIT.upper(), "spec.sourceCommit"),
@@ -212,6 +217,28 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("GateProfile", "spec.gates", [], "spec.gates"),
     ("GateProfile", "spec.gates", [GATE, GATE], "spec.gates[1]"),
     ("GateProfile", "spec.gates", [{**GATE, "name": f"g{i}"} for i in range(33)], "spec.gates"),
+    ("GateProfile", "spec.gates.0.coverage", {"paths": ["c"]}, "spec.gates[0].coverage.minimumPercent"),
+    ("GateProfile", "spec.gates.0.coverage", {"minimumPercent": 85}, "spec.gates[0].coverage.paths"),
+    ("GateProfile", "spec.gates.0.coverage", {"minimumPercent": 101, "paths": ["c"]}, "minimumPercent"),
+    ("GateProfile", "spec.gates.0.coverage", {"minimumPercent": -1, "paths": ["c"]}, "minimumPercent"),
+    ("GateProfile", "spec.gates.0.coverage", {"minimumPercent": 84.5, "paths": ["c"]}, "minimumPercent"),
+    ("GateProfile", "spec.gates.0.coverage", {"minimumPercent": "100.5", "paths": ["c"]}, "minimumPercent"),
+    ("GateProfile", "spec.gates.0.coverage", {"minimumPercent": 1, "paths": ["../c"]}, "coverage.paths[0]"),
+    ("GateProfile", "spec.gates.0.coverage", {"minimumPercent": 1, "paths": ["a/*.xml"]}, "coverage.paths[0]"),
+    ("GateProfile", "spec.gates.0.coverage", {"minimumPercent": 1, "paths": ["c"], "format": "Xml"}, "coverage.format"),
+    ("GateProfile", "spec.gates.0.tests", {"paths": []}, "spec.gates[0].tests.paths"),
+    ("GateProfile", "spec.gates.0.tests", {"paths": ["/etc/passwd"]}, "spec.gates[0].tests.paths[0]"),
+    ("GateProfile", "spec.gates.0.tests", {"paths": [".git/config"]}, "spec.gates[0].tests.paths[0]"),
+    ("GateProfile", "spec.gates.0.http", {"url": "https://a.b/c"}, "spec.gates[0].image"),
+    ("GateProfile", "spec.gates.0", {"name": "a", "image": "b"}, "either image and command, or http"),
+    ("GateProfile", "spec.gates.0", {"name": "a"}, "either image and command, or http"),
+    ("GateProfile", "spec.gates.0", {**SERVICE, "env": [{"name": "A", "value": "b"}]}, "spec.gates[0].http"),
+    ("GateProfile", "spec.gates.0", {**SERVICE, "tests": {"paths": ["a"]}}, "a gate with http has no Pod"),
+    ("GateProfile", "spec.gates.0", {"name": "a", "http": {"url": "ftp://a.b/"}}, "spec.gates[0].http.url"),
+    ("GateProfile", "spec.gates.0", {"name": "a", "http": {"url": "https://u:p@a.b/"}}, "spec.gates[0].http.url"),
+    ("GateProfile", "spec.gates.0", {"name": "a", "http": {"url": "https://a.b/?token=x"}}, "spec.gates[0].http.url"),
+    ("GateProfile", "spec.gates.0.http", {"url": "https://a.b", "timeoutSeconds": 301}, "http.timeoutSeconds"),
+    ("GateProfile", "spec.gates.0.http", {"url": "https://a.b", "token": {"key": "a"}}, "http.token.secretName"),
     ("GateProfile", "spec.gates.0.name", "type_check", "spec.gates[0].name"),
     ("GateProfile", "spec.gates.0.command", [], "spec.gates[0].command"),
     ("GateProfile", "spec.gates.0.image", REMOVED, "spec.gates[0].image"),

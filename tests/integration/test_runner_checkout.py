@@ -55,6 +55,13 @@ def test_a_tree_gate_sees_files_and_no_git_directory(gate: Gate) -> None:
     assert (gate.pod.workspace / "run").stat().st_mode & 0o111
 
 
+def test_reports_are_not_taken_from_the_commit(gate: Gate) -> None:
+    for tree_only in (True, False):
+        assert gate.run(tree_only=tree_only, reports=["a.py", "l", "nothing/here"]) == ""
+        names = {path.name for path in gate.pod.workspace.iterdir()} - {".git"}
+        assert names == {"run"}
+
+
 def test_a_repository_gate_can_ask_git_for_its_commit_and_its_base(gate: Gate) -> None:
     assert gate.run() == ""
     assert gate.git("rev-parse", "HEAD") == gate.commits[1]

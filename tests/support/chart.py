@@ -52,6 +52,11 @@ VARIANTS: dict[str, Object] = {
         "crds": {"keep": False, "annotations": {"argocd.argoproj.io/sync-options": "ServerSideApply=true"}},
         "networkPolicy": {"metricsFrom": [{"namespaceSelector": {}}], "extraEgress": [{"ports": [{"port": 3128}]}]},
         "agents": {"model": "qwen2.5-coder"},
+        "gates": {
+            "language": "node",
+            "node": {"image": {"repository": "team/node", "tag": "20"}, "egress": [{"cidr": "192.0.2.0/24"}]},
+            "go": {"image": {"repository": "team/go", "tag": "1"}},
+        },
         "extraObjects": [
             {
                 "apiVersion": "v1",

@@ -77,11 +77,19 @@ def _share(limit: int, holders: list[Object]) -> None:
         for key in ("command", "args"):
             if key in holder:
                 holder[key] = ["w" for _ in holder[key]]
+        for part in ("coverage", "tests"):
+            if part in holder:
+                holder[part]["paths"] = [f"{number}" for number, _ in enumerate(holder[part]["paths"])]
         holder["env"] = [{"name": f"A{number:03}", "value": ""} for number, _ in enumerate(holder["env"])]
     spare = limit - sum(
-        sum(map(len, (*holder["command"], *holder.get("args", [])))) + 4 * len(holder["env"]) for holder in holders
+        sum(map(len, (*holder["command"], *holder.get("args", []), *_paths(holder)))) + 4 * len(holder["env"])
+        for holder in holders
     )
     for holder in holders:
         more = min(spare, 8191)
         holder["command"][0] += "w" * more
         spare -= more
+
+
+def _paths(holder: Object) -> list[str]:
+    return [path for part in ("coverage", "tests") if part in holder for path in holder[part]["paths"]]

@@ -21,6 +21,8 @@ GATE: Object = {
     "env": [{"name": "PYTHONHASHSEED", "value": "0"}],
     "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": 1, "memory": "1Gi"}},
     "egress": [{"cidr": "192.0.2.0/24", "ports": [{"port": 443}]}],
+    "coverage": {"minimumPercent": 85, "paths": ["out/coverage.xml"], "format": "Cobertura"},
+    "tests": {"paths": ["out/junit.xml", "out/more.xml"]},
 }
 
 SPECS: dict[str, Object] = {

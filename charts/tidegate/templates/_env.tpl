@@ -32,6 +32,8 @@
   value: {{ .Values.operator.defaults.plannerClass }}
 - name: TIDEGATE_DEFAULT_GATE_PROFILE
   value: {{ .Values.operator.defaults.gateProfile }}
+- name: TIDEGATE_GATE_PROFILE_BY_ROLE
+  value: {{ toJson .Values.operator.defaults.gateProfileByRole | quote }}
 - name: TIDEGATE_POD_RETENTION_SECONDS
   value: {{ .Values.operator.podRetentionSeconds | quote }}
 - name: TIDEGATE_MAX_PODS_PER_NAMESPACE

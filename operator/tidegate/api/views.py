@@ -95,6 +95,7 @@ class TaskView:
     retry_limit: int | None  # of a task that stands alone
     resolves: dict[str, Any] | None  # of a Fixer: the change in conflict
     scope: tuple[str, ...]  # of a task that a person made; empty for the operator's own
+    allow_fewer_tests: bool  # of a task that stands alone
 
     @classmethod
     def from_object(cls, obj: Object) -> Self:
@@ -127,6 +128,7 @@ class TaskView:
             retry_limit=spec.get("retryLimit"),
             resolves=spec.get("resolves"),
             scope=() if _is_ours(obj) else tuple(spec.get("scope") or ()),
+            allow_fewer_tests=bool(spec.get("allowFewerTests")),
         )
 
     def status(self) -> dict[str, Any]:

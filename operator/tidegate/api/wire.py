@@ -122,6 +122,7 @@ class GateInput(Document):
     full_history: bool = False
     timeout_seconds: int = 600
     allowed_protocols: str = "https:ssh"
+    reports: list[str] = field(default_factory=list)  # paths that the gate is to write: not taken from the commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +131,29 @@ class CheckoutReport(Document):
 
     error: str = ""
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeInput(Document):
+    """Given to the last container of a gate Pod in `TIDEGATE_INPUT`: which of the gate's reports to judge, and how."""
+
+    coverage_paths: list[str] = field(default_factory=list)  # relative to the checkout
+    coverage_format: str = ""  # empty: recognised by its content
+    minimum_percent: str = "0"  # a decimal number
+    test_paths: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeReport(Document):
+    """Termination message of `judge`."""
+
+    reason: str = ""  # of tidegate.api.reasons; empty when the gate passes
+    message: str = ""
+    percent: str = ""  # decimal, cut after two places; empty when coverage was not judged
+    covered: int = 0
+    total: int = 0
+    enough_covered: bool = True
+    has_tests: bool = False
+    ran: int = 0
+    skipped: int = 0
+    failed: int = 0

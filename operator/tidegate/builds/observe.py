@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import orjson
 
 from tidegate import names
 from tidegate.api import reasons
+from tidegate.api.gates import Definition, merged
 from tidegate.api.views import BuildView, GateRunView, LaneView, ProfileView, TaskView, condition
 from tidegate.builds import objects, status
 from tidegate.builds.decide.planning import PLANNER_ATTEMPTS, needs_source
@@ -130,10 +132,11 @@ class Observer:
         return (self._ctx.now() - landed).total_seconds() < BEHIND_SECONDS
 
     def _gates(self, world: World) -> tuple[tuple[dict[str, Any], ...], tuple[str, str] | None]:
-        """The gates of a sweep: those the lane requires and those the build names; where both set one, the lane's."""
+        """The gates of a sweep: those the lane requires and those the build names. Where both set one, the stricter
+        parameters hold; where they are two of one name, the lane's runs."""
         lane: LaneView | None = self._ctx.cache.get(Key("MergeLane", world.namespace, world.lane.name))
         required = (lane.spec.get("requiredGateProfileName") if lane is not None else "") or ""
-        gates: dict[str, dict[str, Any]] = {}
+        groups: list[Iterable[Definition]] = []
         for profile in dict.fromkeys((required, world.spec.gate_profile)):
             if not profile:
                 continue
@@ -144,8 +147,11 @@ class Observer:
             if allowed and world.namespace not in allowed:
                 message = f"GateProfile {profile!r} may not be used in this namespace (spec.allowedNamespaces)"
                 return (), (reasons.NAMESPACE_NOT_ALLOWED, message)
-            for gate in found.spec.get("gates") or ():
-                gates.setdefault(gate["name"], gate)
+            groups.append(found.spec.get("gates") or ())
+        gates: dict[str, dict[str, Any]] = {}
+        for gate in merged(groups):
+            if not gate.get("http"):  # a service decides about changes, not about a head
+                gates.setdefault(gate["name"], dict(gate))
         return tuple(gates.values()), None
 
     def _runs(self, world: World) -> tuple[GateResult, ...]:
@@ -371,7 +377,7 @@ def _result(view: GateRunView) -> GateResult:
         commit=str(view.spec.get("commit") or ""),
         verdict=view.status.get("verdict") or "",
         reason=view.status.get("reason") or "",
-        log_tail=view.status.get("logTail") or "",
+        log_tail=view.status.get("logTail") or view.status.get("message") or "",
         command=tuple(gate.get("command") or ()),
     )
 

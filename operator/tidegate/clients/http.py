@@ -8,6 +8,7 @@ import httpx
 
 HTTPError = httpx.HTTPError
 HTTPStatusError = httpx.HTTPStatusError
+InvalidURL = httpx.InvalidURL
 TimeoutException = httpx.TimeoutException
 AsyncClient = httpx.AsyncClient
 Client = httpx.Client

@@ -8,12 +8,14 @@ from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
+from tidegate.api.gates import TIMEOUT, judged
 from tidegate.api.views import GateRunView, LaneView, PodView
 from tidegate.errors import AlreadyExists, Forbidden, Invalid, NotFound, PermanentError
-from tidegate.lane.decide.model import INFRA
-from tidegate.lane.index import GATE_PODS, POD_OF_RUN
+from tidegate.lane.consult import Consultations
+from tidegate.lane.decide.model import FAILED, INFRA, PASSED
+from tidegate.lane.index import GATE_PODS, POD_OF_RUN, RUNS
 from tidegate.lane.pod import PodSettings, egress_policy, gate_pod
-from tidegate.lane.verdict import Verdict, judge, lost
+from tidegate.lane.verdict import Verdict, figures, judge, lost
 from tidegate.runtime.conditions import set_condition
 from tidegate.runtime.context import Context, parse_time, rfc3339
 from tidegate.runtime.keys import Key
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 DEFAULT_SLOTS = 4
 SLOT_RETRY = 5.0  # seconds; a Pod that ends wakes those that wait anyway
 QUOTA_RETRY = 10.0
+SERVICE_LOOK = 60.0  # an answer of a service wakes its run anyway
 
 
 class GateRuns:
@@ -34,16 +37,20 @@ class GateRuns:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._deadlines: set[str] = set()  # UIDs of Pods whose deadline is set
+        self._services = Consultations(ctx)
         self._creating: set[Key] = set()  # slots taken by Pods that are being created
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one run nearer to its verdict; finished Pods go after their retention."""
         view: GateRunView | None = self._ctx.cache.get(key)
         if view is None or view.meta.deleting:
+            self._services.forget(key)
             return None
         pod = self._pod(view)
         if view.status.get("verdict"):
             return await self._clean_up(view, pod)
+        if view.spec["gate"].get("http"):
+            return await self._with_service(key, view)
         if pod is None:
             return await self._without_pod(key, view)
         return await self._with_pod(key, view, pod)
@@ -51,6 +58,19 @@ class GateRuns:
     def _pod(self, view: GateRunView) -> PodView | None:
         pods: tuple[PodView, ...] = self._ctx.cache.indexed("Pod", POD_OF_RUN, view.meta.uid)
         return pods[0] if pods else None
+
+    # -- a service
+
+    async def _with_service(self, key: Key, view: GateRunView) -> float | None:
+        found = self._services.verdict(key, view)
+        if found is not None:
+            again = await self._finish(key, view, found)
+            self._services.forget(key)
+            return again
+        if not view.status.get("startTime"):
+            status = {"observedGeneration": view.meta.generation, "startTime": rfc3339(self._ctx.now())}
+            await self._ctx.writer.patch_status(key, status)
+        return SERVICE_LOOK
 
     # -- no Pod yet, or no more
 
@@ -130,8 +150,9 @@ class GateRuns:
     # -- a Pod
 
     async def _with_pod(self, key: Key, view: GateRunView, pod: PodView) -> float | None:
-        timeout = int(view.spec["gate"].get("timeoutSeconds") or 600)
-        found = judge(pod, timeout, self._ctx.now(), pod.meta.uid in self._deadlines)
+        gate = view.spec["gate"]
+        timeout = int(gate.get("timeoutSeconds") or TIMEOUT)
+        found = judge(pod, timeout, self._ctx.now(), pod.meta.uid in self._deadlines, judged(gate))
         if isinstance(found, Verdict):
             return await self._finish(key, view, found)
         if found.deadline is not None:
@@ -163,12 +184,22 @@ class GateRuns:
             "conditions": conditions,
         }
         known = {"exitCode": verdict.exit_code, "logTail": verdict.log_tail, "imageID": verdict.image_id}
-        status.update({name: value for name, value in known.items() if value not in (None, "")})
+        status.update({name: value for name, value in known.items() if value not in (None, "")}, **figures(verdict))
         await self._ctx.writer.patch_status(key, status, resource_version=view.meta.resource_version)
+        self._count(view, verdict)
         pod = self._pod(view)
         if pod is not None and not pod.terminal and verdict.verdict == INFRA:
             await self._ctx.writer.delete("Pod", pod.meta.namespace, pod.meta.name, uid=pod.meta.uid)
         return float(self._ctx.settings.pod_retention_seconds)
+
+    def _count(self, view: GateRunView, verdict: Verdict) -> None:
+        gate, lane = str(view.spec["gate"]["name"]), (view.spec.get("laneRef") or {}).get("name")
+        metrics.GATE_RUNS.labels(gate, verdict.verdict).inc()
+        if verdict.verdict == PASSED and view.spec.get("purpose") != "Sweep":
+            others = self._ctx.cache.indexed("GateRun", RUNS, f"{view.meta.namespace}/{lane}")
+            same = view.meta.name.rpartition("-")[0]
+            if any(run.meta.name.rpartition("-")[0] == same and run.status.get("verdict") == FAILED for run in others):
+                metrics.GATE_FLAKES.labels(gate).inc()
 
     async def _clean_up(self, view: GateRunView, pod: PodView | None) -> float | None:
         if pod is None:

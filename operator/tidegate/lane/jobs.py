@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tidegate.api import reasons
+from tidegate.api.gates import gate_key
 from tidegate.api.views import GateRunView, MergeJobView
 from tidegate.lane import approval as approvals
 from tidegate.lane import bypass
 from tidegate.lane.approval import Answer
 from tidegate.lane.bypass import was_bypassed
-from tidegate.lane.decide.model import Place
+from tidegate.lane.decide.model import Place, Short
 from tidegate.runtime.conditions import set_condition
 
 Status = dict[str, Any]
@@ -179,8 +180,10 @@ def withdrawn(job: MergeJobView, moment: Moment, message: str) -> Status:
     }  # fmt: skip
 
 
-def gate_results(runs: Sequence[GateRunView]) -> list[Status]:
-    """What the gates said of a candidate; of several runs of a gate the newest counts."""
+def gate_results(runs: Sequence[GateRunView], short: Sequence[Short] = ()) -> list[Status]:
+    """What the gates said of a candidate; of several runs of a gate the newest counts. `short`: those that passed and
+    have too few tests for their base."""
+    too_few = {one.key: one for one in short}
     by_gate: dict[str, list[GateRunView]] = {}
     for run in sorted(runs, key=lambda run: (run.spec["gate"]["name"], int(run.spec.get("number") or 1))):
         by_gate.setdefault(run.meta.name.rpartition("-")[0], []).append(run)
@@ -196,9 +199,15 @@ def gate_results(runs: Sequence[GateRunView]) -> list[Status]:
             "verdict": verdicts[-1],
             "flaked": "Failed" in verdicts and "Passed" in verdicts,
         }
+        for key, most in (("reason", 64), ("message", 512)):
+            if newest.status.get(key):
+                result[key] = str(newest.status[key])[:most]
         if newest.status.get("exitCode") is not None:
             result["exitCode"] = newest.status["exitCode"]
-        if verdicts[-1] == "Failed":
+        less = too_few.get(gate_key(newest.spec["gate"]))
+        if less is not None and verdicts[-1] == "Passed":
+            result |= {"verdict": "Failed", "flaked": False, "reason": less.reason, "message": less.message[:512]}
+        elif verdicts[-1] == "Failed":
             result["logTail"] = str(newest.status.get("logTail") or "")[-2000:]
         found.append(result)
     return found

@@ -8,15 +8,16 @@ from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
+from tidegate.api.gates import Definition, by_tree, gate_key, merged
 from tidegate.api.views import BuildView, GateRunView, LaneView, MergeJobView, PodView, ProfileView, TaskView
 from tidegate.clients.git_objects import Person
 from tidegate.lane import approval
 from tidegate.lane.approval import Answer
 from tidegate.lane.bypass import TRAILER, bypass_of
 from tidegate.lane.candidate import Change
-from tidegate.lane.decide.model import Gate, Job, Run, Snapshot
+from tidegate.lane.decide.model import Count, Gate, Job, Run, Snapshot, Start
 from tidegate.lane.decide.protect import ADD, Protection, protection
-from tidegate.lane.gates import TREE, Definition, gate_key, gate_of, merged
+from tidegate.lane.gates import gate_of
 from tidegate.lane.index import GATE_PODS, JOBS, RUNS, has_ended, lane_of_job
 from tidegate.lane.state import LaneState, Wanted
 from tidegate.runtime.context import Context, parse_time
@@ -64,15 +65,15 @@ def runs_on(seen: Seen, commit: str, tree: str = "") -> list[GateRunView]:
     """The runs that speak of a candidate: on its commit, and by gates that see only files on its tree."""
 
     def speaks(run: GateRunView) -> bool:
-        by_tree = run.spec["gate"].get("input", TREE) == TREE and tree != "" and run.spec.get("tree") == tree
-        return bool(commit) and (run.spec["commit"] == commit or by_tree)
+        same_tree = by_tree(run.spec["gate"]) and tree != "" and run.spec.get("tree") == tree
+        return bool(commit) and (run.spec["commit"] == commit or same_tree)
 
     return [run for run in seen.runs if speaks(run)]
 
 
 def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> Gates:
-    """The union of the lane's required profile and the job's; the operator's default where neither names one. None for
-    a job whose gates a person bypasses."""
+    """The union of the lane's required profile and the job's; where neither names one, what the task's role gets. None
+    for a job whose gates a person bypasses."""
     found = Gates()
     required = lane.spec.get("requiredGateProfileName") or ""
     for job in jobs:
@@ -81,7 +82,7 @@ def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> G
             continue
         wanted = [name for name in dict.fromkeys((required, job.spec.get("gateProfileName") or "")) if name]
         groups: list[list[Definition]] = []
-        for name in wanted or [ctx.settings.default_gate_profile]:
+        for name in wanted or [_default_profile(ctx, job)]:
             profile: ProfileView | None = ctx.cache.get(Key("GateProfile", "", name))
             if profile is None or profile.meta.deleting:
                 message = f"GateProfile {name!r} does not exist: make it, or name another in gateProfileName"
@@ -108,6 +109,19 @@ def answers(seen: Seen) -> dict[str, Answer]:
 def protection_of(lane: LaneView) -> Protection:
     """The paths that the lane protects."""
     return protection(lane.spec.get("protectedPaths") or (), lane.spec.get("protectedPathsPolicy") or ADD)
+
+
+def _task(ctx: Context, job: MergeJobView) -> TaskView | None:
+    """The task that made a job's change, while it is there."""
+    ref = job.spec.get("taskRef") or {}
+    found: TaskView | None = ctx.cache.get(Key("AgentTask", job.meta.namespace, ref.get("name") or ""))
+    return found if found is not None and found.meta.uid == ref.get("uid") else None
+
+
+def _default_profile(ctx: Context, job: MergeJobView) -> str:
+    task = _task(ctx, job)
+    default = ctx.settings.default_gate_profile
+    return (ctx.settings.gate_profile_by_role.get(task.role) if task is not None else "") or default
 
 
 def most_candidates(lane: LaneView) -> int:
@@ -173,9 +187,7 @@ def _job(ctx: Context, job: MergeJobView, gates: Gates, state: LaneState, source
     spec, status = job.spec, job.status
     inside = state.ranges.get(job.meta.uid, frozenset()) - {spec["sourceCommit"]}
     queued = parse_time(status.get("queuedTime") or job.meta.created)
-    task: TaskView | None = None
-    if spec.get("taskRef"):
-        task = ctx.cache.get(Key("AgentTask", job.meta.namespace, spec["taskRef"]["name"]))
+    task = _task(ctx, job)
     touches = state.guard.touched.get(job.meta.uid, ())
     approved = answer is not None and answer.approved
     return Job(
@@ -189,6 +201,7 @@ def _job(ctx: Context, job: MergeJobView, gates: Gates, state: LaneState, source
         max_conflict_retries=int(spec.get("maxConflictRetries", 2)),
         demotions=int(status.get("infraRuns") or 0),
         fixer=task is not None and task.role == FIXER,
+        fewer_tests=bool(spec.get("allowFewerTests")),
         waits_on=tuple(sorted(sources[oid].meta.uid for oid in inside & sources.keys())),
         broken_on=next((lost[oid] for oid in sorted(inside & lost.keys())), ""),
         touches=touches,
@@ -216,14 +229,19 @@ def _evidence(runs: tuple[GateRunView, ...]) -> dict[tuple[str, str], tuple[Run,
         ended = parse_time(view.status.get("endTime") or "")
         run = Run(
             view.meta.name, int(view.spec.get("number") or 1), view.status.get("verdict") or "",
-            ended.timestamp() if ended else 0.0,
+            ended.timestamp() if ended else 0.0, _counted(view.status),
         )  # fmt: skip
         found.setdefault((gate.key, subject), []).append(run)
     return {key: tuple(sorted(group, key=lambda run: run.number)) for key, group in found.items()}
 
 
-def gate_run(lane: LaneView, state: LaneState, definition: Mapping[str, Any], gate: Gate, commit: str, tree: str,
-             base: str, number: int, name: str) -> dict[str, Any]:  # fmt: skip
+def _counted(status: Mapping[str, Any]) -> Count | None:
+    found = status.get("tests")
+    return Count(int(found.get("ran") or 0), int(found.get("skipped") or 0)) if found else None
+
+
+def gate_run(lane: LaneView, state: LaneState, definition: Mapping[str, Any], start: Start, name: str, job: str = "",
+             changed: int | None = None) -> dict[str, Any]:  # fmt: skip
     """The GateRun object for a candidate. The lane owns it."""
     repository = {"url": lane.spec["repository"]["url"]}
     if lane.spec["repository"].get("credentialsSecretName"):
@@ -232,7 +250,7 @@ def gate_run(lane: LaneView, state: LaneState, definition: Mapping[str, Any], ga
         names.LABEL_MANAGED_BY: names.OPERATOR,
         names.LABEL_PART_OF: names.OPERATOR,
         names.LABEL_LANE: lane.meta.name,
-        names.LABEL_GATE: names.bounded_name(gate.name),
+        names.LABEL_GATE: names.bounded_name(start.gate.name),
         names.LABEL_PURPOSE: CANDIDATE.lower(),
     }
     owner = {
@@ -242,13 +260,13 @@ def gate_run(lane: LaneView, state: LaneState, definition: Mapping[str, Any], ga
     spec: dict[str, Any] = {
         "repository": repository,
         "laneRef": {"name": lane.meta.name},
-        "commit": commit,
-        "tree": tree,
-        "fetchRef": state.refs.candidate(commit),
+        "commit": start.commit,
+        "tree": start.tree,
+        "fetchRef": state.refs.candidate(start.commit),
         "purpose": CANDIDATE,
-        "number": number,
+        "number": start.number,
         "gate": dict(definition),
     }
-    if base:
-        spec["baseCommit"] = base
+    known = {"baseCommit": start.base or None, "jobRef": {"name": job} if job else None, "changedPaths": changed}
+    spec.update({key: value for key, value in known.items() if value is not None})
     return {"metadata": {"name": name, "labels": labels, "ownerReferences": [owner]}, "spec": spec}

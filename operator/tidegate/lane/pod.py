@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate import names
-from tidegate.api.wire import GateInput
+from tidegate.api.gates import TIMEOUT, judged
+from tidegate.api.wire import GateInput, JudgeInput
+from tidegate.lane.verdict import JUDGE_ALLOWANCE
 
 Object = dict[str, Any]
 
@@ -18,6 +20,10 @@ START_ALLOWANCE = 900  # seconds for scheduling, pulling and checkout, on top of
 CHECKOUT_RESOURCES: Object = {
     "requests": {"cpu": "20m", "memory": "64Mi", "ephemeral-storage": "64Mi"},
     "limits": {"cpu": "1", "memory": "512Mi", "ephemeral-storage": "4Gi"},
+}
+JUDGE_RESOURCES: Object = {
+    "requests": {"cpu": "20m", "memory": "64Mi", "ephemeral-storage": "16Mi"},
+    "limits": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "64Mi"},
 }
 GATE_RESOURCES: Object = {
     "requests": {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "256Mi"},
@@ -70,12 +76,17 @@ def gate_pod(run: Object, lane: str, settings: PodSettings) -> Object:
 
 def _spec(spec: Object, gate: Object, settings: PodSettings) -> Object:
     secret = spec["repository"].get("credentialsSecretName")
+    containers = [_checkout(spec, gate, settings, secret), _gate(spec, gate, settings)]
+    if judged(gate):  # nothing of the gate runs any more when its reports are read
+        containers.append(_judge(gate, settings))
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 5,
-        "activeDeadlineSeconds": int(gate.get("timeoutSeconds", 600)) + START_ALLOWANCE,
+        "activeDeadlineSeconds": int(gate.get("timeoutSeconds", TIMEOUT))
+        + START_ALLOWANCE
+        + JUDGE_ALLOWANCE * judged(gate),
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
@@ -84,8 +95,8 @@ def _spec(spec: Object, gate: Object, settings: PodSettings) -> Object:
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "initContainers": [_checkout(spec, gate, settings, secret)],
-        "containers": [_gate(spec, gate, settings)],
+        "initContainers": containers[:-1],
+        "containers": containers[-1:],
         "volumes": [
             _scratch("workspace", "4Gi"),
             _scratch("state", "4Gi"),
@@ -104,8 +115,9 @@ def _checkout(spec: Object, gate: Object, settings: PodSettings, secret: str | N
         fetch_ref=spec["fetchRef"],
         base=spec.get("baseCommit") or "",
         tree_only=gate.get("input", "Tree") == "Tree",
-        timeout_seconds=int(gate.get("timeoutSeconds", 600)),
+        timeout_seconds=int(gate.get("timeoutSeconds", TIMEOUT)),
         allowed_protocols=settings.protocols,
+        reports=[path for part in ("coverage", "tests") for path in (gate.get(part) or {}).get("paths") or ()],
     )
     mounts = [("workspace", names.PATH_WORKSPACE), ("state", names.PATH_STATE), ("tmp", names.PATH_TMP)]
     credentials = [{"name": "git", "mountPath": names.PATH_GIT_CREDENTIALS, "readOnly": True}] if secret else []
@@ -146,6 +158,28 @@ def _gate(spec: Object, gate: Object, settings: PodSettings) -> Object:
         "securityContext": _restricted(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": name, "mountPath": path} for name, path in mounts],
+    }
+
+
+def _judge(gate: Object, settings: PodSettings) -> Object:
+    """Ours, and the last: it has nothing but the checkout, to read."""
+    coverage = gate.get("coverage") or {}
+    given = JudgeInput(
+        coverage_paths=list(coverage.get("paths") or ()),
+        coverage_format=coverage.get("format") or "",
+        minimum_percent=str(coverage.get("minimumPercent", 0)),
+        test_paths=list((gate.get("tests") or {}).get("paths") or ()),
+    )
+    return {
+        "name": names.CONTAINER_JUDGE,
+        "image": settings.runner_image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "args": ["judge"],
+        "workingDir": "/",
+        "env": [_variable("TIDEGATE_INPUT", given.dumps()), _variable("PYTHONNOUSERSITE", "1")],
+        "resources": JUDGE_RESOURCES,
+        "securityContext": _restricted(),
+        "volumeMounts": [{"name": "workspace", "mountPath": names.PATH_WORKSPACE, "readOnly": True}],
     }
 
 

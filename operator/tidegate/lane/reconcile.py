@@ -17,7 +17,7 @@ from tidegate.api.views import LaneView, MergeJobView
 from tidegate.clients.git import Credentials, GitThreads
 from tidegate.errors import AlreadyExists, Conflict, NotFound, PermanentError, TransientError
 from tidegate.lane import jobs, story
-from tidegate.lane.decide.model import Place, Plan, Snapshot
+from tidegate.lane.decide.model import Ending, Place, Plan, Snapshot
 from tidegate.lane.freeze import FRUITLESS_LIMIT, freeze
 from tidegate.lane.gaterun import GateRuns
 from tidegate.lane.gates import run_name
@@ -269,7 +269,7 @@ class Lanes:
             await self._lander.land(seen, state, plan.land, views)
             return 0.0
         for ending in plan.endings:
-            await self._end(views[ending.uid], state, ending.outcome, ending.reason, ending.message, ending.files)
+            await self._end(views[ending.uid], state, ending)
         if plan.endings:
             state.tried.clear()
             if any(ending.reason == reasons.GATES_FAILED for ending in plan.endings):
@@ -285,19 +285,19 @@ class Lanes:
         waits = [FETCH_SECONDS, *([plan.again_after] if plan.again_after is not None else [])]
         return 0.2 if plan.demote else max(min(waits), 0.2)
 
-    async def _end(self, job: MergeJobView, state: LaneState, outcome: str, reason: str, message: str,
-                   files: tuple[str, ...]) -> None:  # fmt: skip
-        if outcome == jobs.MERGED:
+    async def _end(self, job: MergeJobView, state: LaneState, ending: Ending) -> None:
+        reason, message = ending.reason, ending.message
+        if ending.outcome == jobs.MERGED:
             status = jobs.merged(job, self._lander.moment(), state.head, reason, message)
             await self._lander.finish(job, status, reason, message)
             return
-        status = jobs.ended(job, self._lander.moment(), jobs.FAILED, reason, message, files)
+        status = jobs.ended(job, self._lander.moment(), jobs.FAILED, reason, message, ending.files)
         if reason == reasons.MERGE_CONFLICT:  # finalization queues it again on another head only
             heads = [head for head in job.status.get("conflictHeads") or () if head != state.head]
             status["conflictHeads"] = [*heads, state.head][-21:]
         seen = see(self._ctx, self._ctx.cache.get(Key("MergeLane", job.meta.namespace, lane_of_job(job))))
         if runs := runs_on(seen, job.status.get("candidateCommit") or ""):
-            status["gates"] = jobs.gate_results(runs)[: jobs.MAX_GATES]
+            status["gates"] = jobs.gate_results(runs, ending.short)[: jobs.MAX_GATES]
         await self._lander.finish(job, status, reason, message)
 
     async def _demote(self, job: MergeJobView) -> None:
@@ -311,12 +311,14 @@ class Lanes:
         if not plan.start:
             return
         await self._threads.call(state.publish_candidates, {start.commit for start in plan.start})
+        job_names = {job.meta.uid: job.meta.name for job in seen.open}
         for start in plan.start:
             name = run_name(seen.lane.meta.name, start.gate, start.commit, start.number)
             definition = gates.definitions[start.gate.key]
-            obj = gate_run(
-                seen.lane, state, definition, start.gate, start.commit, start.tree, start.base, start.number, name
-            )
+            changed = None
+            if start.gate.final and start.base:
+                changed = await self._threads.call(state.changed_paths, start.base, start.commit)
+            obj = gate_run(seen.lane, state, definition, start, name, job_names.get(start.job, ""), changed)
             if start.commit != state.head:
                 state.tried.add(start.commit)
             try:
@@ -336,7 +338,7 @@ class Lanes:
                 reason, message = gates.problems.get(job.meta.uid, (reasons.WAITING, "waits for its turn"))
                 place = Place(job.meta.uid, number, reason, message)
             runs = runs_on(seen, place.commit, place.tree)
-            results, answer = jobs.gate_results(runs), said.get(job.meta.uid)
+            results, answer = jobs.gate_results(runs, place.short), said.get(job.meta.uid)
             status = jobs.placed(job, self._lander.moment(), seen.lane.meta.name, place, results, answer)
             if jobs.differs(job.status, status):
                 try:

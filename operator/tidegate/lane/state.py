@@ -204,6 +204,12 @@ class LaneState:
             publish(self.mirror, {self.refs.candidate(commit): commit for commit in sorted(new)})
             self.published |= new
 
+    def changed_paths(self, base: str, commit: str) -> int:
+        """In how many paths two commits differ."""
+        with self.mirror.work() as git:
+            words = ("diff-tree", "-r", "-z", "--no-renames", "--name-only", base, commit)
+            return git.run(*words).out.count(b"\0")
+
     def tidy(self, jobs: set[str], commits: set[str], *, at_least: int) -> None:
         """Delete refs of the lane that nothing needs any more, once there are enough of them."""
         old_pins, old_candidates = self.pinned.keys() - jobs, self.published - commits

@@ -1,22 +1,28 @@
-"""What a gate's Pod says about the commit: the container's exit code as the kubelet reports it. Pure.
+"""What a gate's Pod says about the commit: the containers' exit codes as the kubelet reports them. Pure.
+
+A gate that leaves reports is followed by a container of ours, `judge`: it is the last word then.
 
 `Infra` is only what the code under test can't cause; whatever it can cause is `Failed`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.views import ContainerView, PodView
-from tidegate.api.wire import CheckoutReport, WireError
+from tidegate.api.wire import CheckoutReport, JudgeReport, WireError
 from tidegate.lane.decide.model import FAILED, INFRA, PASSED
 
 START_TIMEOUT = 600.0  # seconds until the gate's container must run
+JUDGE_ALLOWANCE = 120  # seconds that the Pod may live beyond the gate's own time, for its reports to be judged
+CLOCK_STEP = 1.0  # seconds: the kubelet's times have no fractions
 GONE_AFTER = 60.0  # seconds after its end was due that a Pod on a silent node counts as lost
 LOG_BYTES = 2048
+_OVER_TIME = "ran longer than its timeoutSeconds"
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _START = ("StartError", "ContainerCannotRun", "CreateContainerError", "CreateContainerConfigError", "RunContainerError")
 
@@ -31,6 +37,7 @@ class Verdict:
     exit_code: int | None = None
     log_tail: str = ""
     image_id: str = ""
+    report: JudgeReport | None = None  # where the gate has reports judged and they could be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +48,15 @@ class Pending:
     deadline: int | None = None
 
 
-def judge(pod: PodView, timeout: int, now: datetime, deadline_known: bool) -> Verdict | Pending:
-    """The verdict of a Pod that is there."""
+def judge(pod: PodView, timeout: int, now: datetime, deadline_known: bool, judged: bool = False) -> Verdict | Pending:
+    """The verdict of a Pod that is there. `judged`: its last container judges what the gate reports."""
     gate = pod.container(names.CONTAINER_GATE)
     if gate is not None and gate.state == "Terminated":
+        late = judged and _between(gate.started, gate.finished) > timeout + CLOCK_STEP
+        if late:
+            return Verdict(FAILED, reasons.TIMED_OUT, _OVER_TIME, gate.exit_code, image_id=gate.image_id)
+        if judged and gate.exit_code == 0:
+            return _after_gate(pod, gate, now)
         return _ended(pod, gate)
     checkout = pod.container(names.CONTAINER_CHECKOUT)
     if checkout is not None and checkout.state == "Terminated" and checkout.exit_code != 0:
@@ -52,18 +64,30 @@ def judge(pod: PodView, timeout: int, now: datetime, deadline_known: bool) -> Ve
     if pod.terminal:
         return _without_containers(pod)
     if pod.deletion_time:
-        left = GONE_AFTER - _since(pod.deletion_time, now)
-        if left > 0:
-            return Pending(left)
-        return Verdict(INFRA, reasons.NODE_LOST, "the Pod's node doesn't answer")
+        return _leaving(pod, now)
     if gate is not None and gate.state == "Running":
-        return _running(pod, gate, timeout, now, deadline_known)
+        return _running(pod, gate, timeout, now, deadline_known, JUDGE_ALLOWANCE if judged else 0)
     return _starting(pod, gate, checkout, now)
+
+
+def _leaving(pod: PodView, now: datetime) -> Verdict | Pending:
+    left = GONE_AFTER - _since(pod.deletion_time, now)
+    return Pending(left) if left > 0 else Verdict(INFRA, reasons.NODE_LOST, "the Pod's node doesn't answer")
 
 
 def lost() -> Verdict:
     """The verdict when the Pod is gone."""
     return Verdict(INFRA, reasons.POD_LOST, "the Pod is gone and left no exit code")
+
+
+def figures(verdict: Verdict) -> dict[str, dict[str, Any]]:
+    """What the reports said, for the status of the GateRun."""
+    report, found = verdict.report, {}
+    if report is not None and report.percent:
+        found["coverage"] = {"percent": report.percent[:8], "covered": report.covered, "total": report.total}
+    if report is not None and report.has_tests:
+        found["tests"] = {"ran": report.ran, "skipped": report.skipped, "failed": report.failed}
+    return found
 
 
 def _ended(pod: PodView, gate: ContainerView) -> Verdict:
@@ -75,7 +99,7 @@ def _ended(pod: PodView, gate: ContainerView) -> Verdict:
     if gate.exit_code == 0 and pod.reason != "DeadlineExceeded":
         return verdict(PASSED, reasons.PASSED)
     if pod.reason == "DeadlineExceeded":
-        return verdict(FAILED, reasons.TIMED_OUT, "ran longer than its timeoutSeconds")
+        return verdict(FAILED, reasons.TIMED_OUT, _OVER_TIME)
     if pod.disrupted:
         return verdict(INFRA, reasons.DISRUPTED, f"the cluster ended the Pod: {pod.disrupted}")
     if pod.reason == "Evicted":
@@ -89,6 +113,42 @@ def _ended(pod: PodView, gate: ContainerView) -> Verdict:
     if gate.reason == "ContainerStatusUnknown":
         return verdict(INFRA, reasons.NODE_LOST, "the node lost the container")
     return verdict(FAILED, reasons.GATE_FAILED, f"exit code {gate.exit_code}")
+
+
+def _after_gate(pod: PodView, gate: ContainerView, now: datetime) -> Verdict | Pending:
+    """The gate itself passed: its reports decide."""
+    last = pod.container(names.CONTAINER_JUDGE)
+    if last is not None and last.state == "Terminated":
+        return replace(_judged(pod, last), image_id=gate.image_id)
+    if pod.terminal:
+        if pod.reason == "Evicted" and not pod.disrupted:
+            return Verdict(FAILED, reasons.EPHEMERAL_STORAGE_EXCEEDED, pod.message[:500])
+        return Verdict(INFRA, reasons.DISRUPTED if pod.disrupted else reasons.NODE_LOST, "ended before its judgement")
+    if pod.deletion_time:
+        return _leaving(pod, now)
+    left = START_TIMEOUT - _since(gate.finished, now)
+    if left > 0:
+        return Pending(left)
+    return Verdict(INFRA, reasons.START_TIMED_OUT, "the container that judges reports didn't start in time")
+
+
+def _judged(pod: PodView, last: ContainerView) -> Verdict:
+    """What `judge` says. That it ends badly by itself is the reports' doing, which the gate wrote."""
+    try:
+        report = JudgeReport.loads(last.message)
+    except WireError:
+        report = None
+    if report is not None and bool(report.reason) == bool(last.exit_code):
+        word = FAILED if report.reason else PASSED
+        return Verdict(word, report.reason or reasons.PASSED, report.message, last.exit_code, report=report)
+    if pod.disrupted or pod.deletion_time:
+        return Verdict(INFRA, reasons.DISRUPTED, pod.disrupted or "somebody deleted the Pod", last.exit_code)
+    if last.exit_code == 0 or last.reason in _START or last.reason == "ContainerStatusUnknown":
+        return Verdict(INFRA, reasons.JUDGE_FAILED, f"no judgement of the reports: {last.reason}", last.exit_code)
+    if pod.reason == "Evicted":
+        return Verdict(FAILED, reasons.EPHEMERAL_STORAGE_EXCEEDED, pod.message[:500], last.exit_code)
+    why = "too big or too slow to be read" if last.reason == "OOMKilled" or pod.reason else "they can't be read"
+    return Verdict(FAILED, reasons.JUDGE_FAILED, f"the gate's reports could not be judged: {why}", last.exit_code)
 
 
 def _checkout_failed(pod: PodView, checkout: ContainerView) -> Verdict:
@@ -115,13 +175,15 @@ def _without_containers(pod: PodView) -> Verdict:
     return Verdict(INFRA, reason, f"{pod.reason} {pod.message}".strip()[:500] or "the Pod ended without its containers")
 
 
-def _running(pod: PodView, gate: ContainerView, timeout: int, now: datetime, deadline_known: bool) -> Pending:
+def _running(
+    pod: PodView, gate: ContainerView, timeout: int, now: datetime, deadline_known: bool, allowance: int
+) -> Pending:
     """The kubelet ends the Pod at its deadline, which is set once the gate's own start is known."""
     left = timeout - _since(gate.started, now)
     if deadline_known:
         return Pending(max(left, 0) + 30)
     offset = _between(pod.start_time or gate.started, gate.started)
-    return Pending(max(left, 0) + 30, deadline=max(int(offset + timeout + 0.999), 1))
+    return Pending(max(left, 0) + 30, deadline=max(int(offset + timeout + allowance + 0.999), 1))
 
 
 def _starting(

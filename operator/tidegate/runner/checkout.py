@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tidegate.api import reasons
@@ -58,13 +59,19 @@ def _check_out(given: GateInput, places: Places, scratch: Path) -> None:
         credentials = Credentials.from_files(places.credentials)
         git = Git(directory, given.url, credentials, given.allowed_protocols, given.timeout_seconds)
         _fetch(git, given)
-        base = Base.read(git, given.commit)
+        base = _without(Base.read(git, given.commit), given.reports)
         with Blobs.open(git, timeout=given.timeout_seconds) as blobs:
             lay(base, blobs, root)
         if not given.tree_only:
             _finish_repository(git, given)
     finally:
         os.close(root)
+
+
+def _without(base: Base, reports: Iterable[str]) -> Base:
+    """The base without files at the paths of reports: what is judged must have been written by this run."""
+    dropped = {os.fsencode(path) for path in reports}
+    return replace(base, entries={path: entry for path, entry in base.entries.items() if path not in dropped})
 
 
 def _fetch(git: Git, given: GateInput) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from tidegate.api import reasons
-from tidegate.api.wire import AgentInput, GateInput, PublisherReport, WireError
+from tidegate.api.wire import AgentInput, GateInput, JudgeInput, PublisherReport, WireError
 from tidegate.runner.places import ENV_INPUT, ENV_POD_UID, Places, write_termination_message
 from tidegate.runner.report import shortened
 from tidegate.runner.stop import StopSignal
@@ -61,6 +61,16 @@ def checkout(_stop: StopSignal) -> int:
     return 1 if report.error else 0
 
 
+def judge(_stop: StopSignal) -> int:
+    """Run the last container of a gate Pod whose gate leaves reports."""
+    from tidegate.runner.judge import judge as judged
+
+    places = Places()
+    report = judged(JudgeInput.loads(_environment(ENV_INPUT)), places)
+    write_termination_message(places.termination_log, report.dumps())
+    return 1 if report.reason else 0
+
+
 def planner(_stop: StopSignal) -> int:
     """Run the Planner engine, in the agent's container."""
     from tidegate.runner.planner import main
@@ -72,6 +82,7 @@ ROLES: Mapping[str, Callable[[StopSignal], int]] = {
     "workspace": workspace,
     "publisher": publisher,
     "checkout": checkout,
+    "judge": judge,
     "planner": planner,
 }
 

@@ -259,19 +259,37 @@ def read_tail(path: str | Path, limit: int) -> bytes:
     return b""
 
 
+def read_below(root: int, path: bytes, limit: int) -> bytes | None:
+    """A regular file of at most `limit` bytes below an open directory, reached through no symlink; None when there is
+    none. Raises ValueError as `read_small_file`."""
+    directory, _, name = path.rpartition(b"/")
+    try:
+        with open_directory(root, directory) as fd:
+            return _read_regular(fd, name, limit, tail=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError(f"its directory can't be opened: {os.strerror(error.errno or 0)}") from None
+
+
 def _read_small(path: Path, limit: int, *, tail: bool) -> bytes | None:
     try:
         directory = open_root(path.parent)
     except OSError as error:
         raise ValueError(f"{path.parent} can't be opened: {os.strerror(error.errno or 0)}") from None
     try:
-        file = os.open(path.name, _FILE_FLAGS, dir_fd=directory)
+        return _read_regular(directory, os.fsencode(path.name), limit, tail=tail)
+    finally:
+        os.close(directory)
+
+
+def _read_regular(directory: int, name: bytes, limit: int, *, tail: bool) -> bytes | None:
+    try:
+        file = os.open(name, _FILE_FLAGS, dir_fd=directory)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ValueError(f"not a regular file that can be read: {os.strerror(error.errno or 0)}") from None
-    finally:
-        os.close(directory)
     try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):

@@ -51,6 +51,8 @@ def merge_job(task: TaskView, build: BuildView | None) -> Object:
         spec["gateProfileName"] = profile
     if merge.get("maxConflictRetries") is not None:
         spec["maxConflictRetries"] = merge["maxConflictRetries"]
+    if merge.get("allowFewerTests") if build is not None else task.allow_fewer_tests:
+        spec["allowFewerTests"] = True
     lane = names.lane_name(str(repository.get("url") or ""), branch)
     labels = {
         names.LABEL_MANAGED_BY: names.OPERATOR,

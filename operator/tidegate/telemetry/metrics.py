@@ -1,5 +1,5 @@
 """Every metric of the process; the only place that spells their names. Labels are bounded: no names of users' objects
-but namespaces and lanes, no words of agents or models."""
+but namespaces, lanes and gates (of GateProfiles, which are the platform's), no words of agents or models."""
 
 from __future__ import annotations
 
@@ -45,6 +45,12 @@ SWEEPS = Counter("tidegate_sweeps_total", "Sweeps of a target's head.", ["outcom
 CANDIDATE_SECONDS = Histogram("tidegate_candidate_seconds", "Forming one candidate.", buckets=_SHORT)
 LANDING_SECONDS = Histogram("tidegate_landing_seconds", "From intent to the known result of a push.", buckets=_SHORT)
 GATE_SECONDS = Histogram("tidegate_gate_seconds", "From start to verdict of a gate.", ["verdict"], buckets=_LONG)
+GATE_RUNS = Counter("tidegate_gate_runs_total", "Runs of gates that ended.", ["gate", "verdict"])
+GATE_FLAKES = Counter(
+    "tidegate_gate_flakes_total",
+    "Runs of gates that passed after one on the same commit had failed.",
+    ["gate"],
+)
 MERGES = Counter("tidegate_merges_total", "MergeJobs that ended.", ["outcome"])  # a reason
 QUEUE_SECONDS = Histogram("tidegate_merge_queue_seconds", "From creation to the end of a MergeJob.", buckets=_LONG)
 GIT_ERRORS = Counter("tidegate_git_errors_total", "Git commands on remotes that failed.", ["operation"])

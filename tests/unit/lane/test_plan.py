@@ -13,6 +13,7 @@ from tidegate.lane.decide.model import (
     INFRA,
     PASSED,
     Conflict,
+    Count,
     Formed,
     Gate,
     Job,
@@ -502,3 +503,201 @@ def test_a_bypass_answers_for_no_protected_path_and_no_frozen_lane(world: World)
     world.job("b", gates=(), bypass="by ann: broken")
     world.more = {"frozen": True}
     assert world.landed() == []
+
+
+# -- counted tests and services
+
+COUNTED = Gate("tests", "k-counted", counts=True)
+
+
+def counted(world: World, subject: str, ran: int, skipped: int = 0, verdict: str = PASSED) -> None:
+    group = world.runs.setdefault((COUNTED.key, subject), [])
+    number = len(group) + 1
+    group.append(Run(f"{subject}:{number}", number, verdict, world.now, Count(ran, skipped)))
+
+
+def test_the_head_is_counted_before_a_change_can_be_compared_with_it(world: World) -> None:
+    world.job("a", gates=(COUNTED,))
+    assert world.started() == ["H", "H+a"]
+    counted(world, "H+a", 12)
+    assert (world.landed(), world.started()) == ([], ["H"])
+    counted(world, "H", 12)
+    assert world.landed() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("ran", "skipped", "reason"),
+    [
+        (11, 1, "FewerTests"),
+        (10, 0, "FewerTests"),
+        (11, 2, "MoreSkipped"),
+        (12, 2, "MoreSkipped"),
+        (0, 13, "MoreSkipped"),
+    ],
+)
+def test_fewer_tests_or_more_skipped_than_on_the_base_fail_after_a_second_run(
+    world: World, ran: int, skipped: int, reason: str
+) -> None:
+    world.job("a", gates=(COUNTED,))
+    counted(world, "H", 12, 1)
+    counted(world, "H+a", ran, skipped)
+    made = world.plan()
+    assert [(start.commit, start.number) for start in made.start] == [("H+a", 2)]
+    assert [(short.key, short.reason) for short in made.places[0].short] == [(COUNTED.key, reason)]
+    counted(world, "H+a", ran, skipped)
+    [ending] = world.plan().endings
+    assert ending.reason == reasons.GATES_FAILED
+    assert f"tests ({reason}: {ran} tests ran, 12 on the base; {skipped} were skipped, 1 on the base)" in ending.message
+    assert [short.reason for short in ending.short] == [reason]
+
+
+@pytest.mark.parametrize(("ran", "skipped"), [(12, 1), (13, 1), (12, 0), (20, 0)])
+def test_as_many_tests_or_more_pass(world: World, ran: int, skipped: int) -> None:
+    world.job("a", gates=(COUNTED,))
+    counted(world, "H", 12, 1)
+    counted(world, "H+a", ran, skipped)
+    assert world.landed() == ["a"]
+
+
+def test_a_person_may_allow_fewer_tests(world: World) -> None:
+    world.job("a", gates=(COUNTED,), fewer_tests=True)
+    assert world.started() == ["H+a"]
+    counted(world, "H+a", 1, 50)
+    assert world.landed() == ["a"]
+
+
+def test_what_varies_on_the_base_is_not_held_against_a_change(world: World) -> None:
+    world.job("a", gates=(COUNTED,))
+    counted(world, "H", 12, 0)
+    counted(world, "H", 11, 1)
+    counted(world, "H+a", 11, 1)
+    assert world.landed() == ["a"]
+
+
+def test_a_second_run_with_enough_tests_is_a_flake(world: World) -> None:
+    world.job("a", gates=(COUNTED,))
+    counted(world, "H", 12)
+    counted(world, "H+a", 11)
+    counted(world, "H+a", 12)
+    assert world.landed() == ["a"]
+
+
+def test_each_change_is_compared_with_what_is_below_it(world: World) -> None:
+    """What another change adds doesn't pay for tests that this one takes away."""
+    world.window = 2
+    world.job("a", gates=(COUNTED,))
+    world.job("b", gates=(COUNTED,))
+    counted(world, "H", 10)
+    counted(world, "H+a+b", 12)
+    assert world.landed() == []
+    counted(world, "H+a", 15)
+    assert world.landed() == ["a"]
+    counted(world, "H+a+b", 12)
+    assert (world.landed(), world.ended()) == (["a"], {})
+    world.head, world.jobs = "H+a", world.jobs[1:]
+    assert world.ended() == {"b": reasons.GATES_FAILED}
+
+
+def test_a_change_without_the_gate_below_is_passed_over_and_the_next_one_is_not_blamed(world: World) -> None:
+    world.window = 2
+    world.job("a", gates=(TESTS,))
+    world.job("b", gates=(COUNTED,))
+    counted(world, "H", 10)
+    for _ in range(2):
+        counted(world, "H+a+b", 8)
+    assert world.ended() == {}
+    world.run("H+a", PASSED)
+    assert world.landed() == ["a"]
+    world.head, world.jobs = "H+a", world.jobs[1:]
+    assert world.started() == ["H+a"]
+    counted(world, "H+a", 8)
+    assert world.landed() == ["b"]
+
+
+def test_a_red_head_has_no_count_and_what_passes_lands(world: World) -> None:
+    world.job("a", gates=(COUNTED,))
+    for _ in range(2):
+        world.run("H", FAILED, COUNTED)
+    counted(world, "H+a", 3)
+    assert world.landed() == ["a"]
+
+
+def test_candidates_on_top_do_not_prove_that_a_change_brings_enough_tests(world: World) -> None:
+    """Two that hold a change clear it of failing, but what they are compared with already lacks its tests."""
+    world.window = 3
+    for name in "abc":
+        world.job(name, gates=(COUNTED,))
+    for subject, ran in (("H+a", 9), ("H+a+b", 9), ("H+a+b+c", 9)):
+        counted(world, subject, ran)
+    assert world.landed() == []
+    counted(world, "H", 9)
+    assert world.landed() == ["a", "b", "c"]
+
+
+POLICY = Gate("policy", "k-policy", final=True)
+
+
+def test_a_refusal_of_a_service_is_final_and_the_head_is_not_asked_about(world: World) -> None:
+    world.job("a", gates=(POLICY,))
+    assert [(start.commit, start.job) for start in world.plan().start] == [("H+a", "a")]
+    world.run("H+a", FAILED, POLICY)
+    assert world.started() == []
+    assert world.ended() == {"a": reasons.GATES_FAILED}
+
+
+def test_a_service_that_does_not_answer_refuses_nobody(world: World) -> None:
+    world.job("a", gates=(POLICY,))
+    for _ in range(2):
+        world.run("H+a", INFRA, POLICY)
+    assert (world.ended(), world.landed()) == ({}, [])
+    world.run("H+a", INFRA, POLICY)
+    assert world.plan().demote == ("a",)
+
+
+def test_what_a_service_refuses_on_top_of_others_is_asked_again_alone(world: World) -> None:
+    world.window = 2
+    world.job("a")
+    world.job("b", gates=(POLICY,))
+    world.run("H+a+b", FAILED, POLICY)
+    assert world.ended() == {}
+    world.head, world.jobs = "H+a", world.jobs[1:]
+    assert world.ended() == {"b": reasons.GATES_FAILED}
+
+
+def test_a_change_does_not_land_before_the_service_approved_of_it_itself(world: World) -> None:
+    world.window = 3
+    for name in "abc":
+        world.job(name, gates=(POLICY,))
+    world.run("H+a+b", PASSED, POLICY)
+    world.run("H+a+b+c", PASSED, POLICY)
+    assert world.landed() == []
+    world.run("H+a", PASSED, POLICY)
+    assert world.landed() == ["a", "b", "c"]
+
+
+def test_runs_that_the_cluster_ended_are_tried_again_later_and_send_the_job_back_at_the_third(world: World) -> None:
+    world.job("a")
+    world.job("b")
+    for number, pause in ((1, 10.0), (2, 20.0)):
+        world.run("H+a", INFRA)
+        assert (world.started(), world.plan().again_after) == ([], pause)
+        world.now += pause
+        assert [(start.commit, start.number) for start in world.plan().start] == [("H+a", number + 1)]
+    world.run("H+a", INFRA)
+    made = world.plan()
+    assert (made.demote, world.ended()) == (("a",), {})
+    assert [start.commit for start in made.start] == ["H+b"]
+    world.jobs = [replace(world.jobs[0], demotions=1, queued=world.now), world.jobs[1]]
+    world.jobs.pop()
+    world.now += 300
+    assert [start.number for start in world.plan().start] == [4]  # three more before it is sent back again
+
+
+def test_what_the_cluster_ended_is_no_failure_of_the_change(world: World) -> None:
+    world.job("a")
+    for verdict in (INFRA, FAILED, INFRA):
+        world.run("H+a", verdict)
+    assert (world.ended(), world.plan().demote) == ({}, ())
+    world.now += 300
+    world.run("H+a", PASSED)
+    assert world.landed() == ["a"]

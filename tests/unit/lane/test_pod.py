@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from tidegate import names
-from tidegate.api.wire import GateInput
-from tidegate.lane.gates import gate_key, gate_of, merged, run_name
+from tidegate.api.gates import gate_key, merged
+from tidegate.api.wire import GateInput, JudgeInput
+from tidegate.lane.gates import gate_of, run_name
 from tidegate.lane.pod import PodSettings, egress_mark, egress_policy, gate_pod
 
 SETTINGS = PodSettings("runner:1", "Never", "https:ssh")
@@ -85,6 +86,39 @@ def test_gates_of_one_name_differ_by_definition_and_the_shorter_time_holds() -> 
     assert gate_key(one) != gate_key(other)
     assert gate_of(one).tree_only
     assert not gate_of({**one, "input": "Repository"}).tree_only
+
+
+COVERAGE = {"minimumPercent": 85, "paths": ["cov.xml"]}
+
+
+def test_where_profiles_meet_the_stricter_parameters_hold() -> None:
+    plain = {"name": "tests", "image": "a", "command": ["x"], "timeoutSeconds": 600}
+    covered = {**plain, "coverage": COVERAGE}
+    higher = {**plain, "timeoutSeconds": 60, "coverage": {**COVERAGE, "minimumPercent": "85.5"}}
+    counted = {**plain, "timeoutSeconds": 900, "tests": {"paths": ["j.xml"]}}
+    both = {**higher, "tests": {"paths": ["j.xml"]}}
+    for groups in ([plain, covered, higher, counted], [counted, higher, covered, plain], [higher, counted]):
+        assert merged([[one] for one in groups]) == [both]
+    assert merged([[{**covered, "coverage": {**COVERAGE, "minimumPercent": 9}}], [higher]]) == [higher]
+    elsewhere = {**covered, "coverage": {**COVERAGE, "paths": ["other.xml"]}}
+    assert merged([[covered], [elsewhere]]) == [covered, elsewhere]
+
+
+def test_reports_are_judged_by_a_container_of_ours_after_the_gate() -> None:
+    gate = {"coverage": {**COVERAGE, "format": "Cobertura"}, "tests": {"paths": ["j.xml"]}, "timeoutSeconds": 60}
+    spec = gate_pod(run(**gate), "lane-1", SETTINGS)["spec"]
+    assert [one["name"] for one in spec["initContainers"]] == ["checkout", "gate"]
+    [judge] = spec["containers"]
+    assert (judge["name"], judge["image"], judge["args"]) == ("judge", "runner:1", ["judge"])
+    assert judge["volumeMounts"] == [{"name": "workspace", "mountPath": names.PATH_WORKSPACE, "readOnly": True}]
+    assert judge["securityContext"] == spec["initContainers"][1]["securityContext"]
+    given = JudgeInput.loads(judge["env"][0]["value"])
+    assert given == JudgeInput(["cov.xml"], "Cobertura", "85", ["j.xml"])
+    text = next(e["value"] for e in spec["initContainers"][0]["env"] if e["name"] == "TIDEGATE_INPUT")
+    assert GateInput.loads(text).reports == ["cov.xml", "j.xml"]
+    assert (
+        spec["activeDeadlineSeconds"] > gate_pod(run(timeoutSeconds=60), "l", SETTINGS)["spec"]["activeDeadlineSeconds"]
+    )
 
 
 def test_names_of_runs_tell_lane_gate_commit_and_number_apart() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from tidegate.api import reasons
 from tidegate.api.views import PodView
-from tidegate.api.wire import CheckoutReport
-from tidegate.lane.verdict import Pending, Verdict, judge
+from tidegate.api.wire import CheckoutReport, JudgeReport
+from tidegate.lane.verdict import Pending, Verdict, figures, judge
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -60,6 +60,18 @@ SILENT = CheckoutReport(reasons.REMOTE_UNREACHABLE, "no answer").dumps()
         ),
         (pod("Failed", exited(137), reason="Evicted", conditions=DISRUPTED), "Infra", "Disrupted"),
         (pod("Failed", exited(143), conditions=DISRUPTED), "Infra", "Disrupted"),
+        (pod("Failed", exited(1), conditions=DISRUPTED), "Infra", "Disrupted"),
+        (pod("Succeeded", exited(0, "Completed"), conditions=DISRUPTED), "Passed", "Passed"),
+        # what a Pod can cause is never the cluster's fault: limits and deadlines of its own
+        (pod("Failed", exited(137, "OOMKilled"), message="x"), "Failed", "OutOfMemory"),
+        (pod("Failed", exited(139)), "Failed", "GateFailed"),
+        (pod("Failed", exited(127)), "Failed", "GateFailed"),
+        (pod("Failed", exited(128, "ContainerCannotRun")), "Failed", "StartFailed"),
+        (pod("Failed", exited(143), reason="DeadlineExceeded", conditions=DISRUPTED), "Failed", "TimedOut"),
+        (pod("Failed", checkout=exited(1, message=SILENT), conditions=DISRUPTED), "Infra", "Disrupted"),
+        (pod("Failed", checkout=exited(137), reason="Evicted"), "Failed", "EphemeralStorageExceeded"),
+        (pod("Failed", checkout=exited(137), reason="DeadlineExceeded"), "Failed", "CheckoutFailed"),
+        (pod("Pending", {"waiting": {"reason": "InvalidImageName"}}, created=-700), "Infra", "ImagePullFailed"),
         (pod("Running", exited(137), deleted=1), "Infra", "Deleted"),
         (pod("Failed", exited(128, "StartError")), "Failed", "StartFailed"),
         (pod("Failed", exited(137, "ContainerStatusUnknown")), "Infra", "NodeLost"),
@@ -78,6 +90,77 @@ def test_verdicts(seen: PodView, verdict: str, reason: str) -> None:
     found = judge(seen, 60, NOW, deadline_known=True)
     assert isinstance(found, Verdict)
     assert (found.verdict, found.reason) == (verdict, reason)
+
+
+def judged_pod(phase: str, judge_state: dict[str, Any] | None, gate: dict[str, Any] | None = None,
+               **status: Any) -> PodView:  # fmt: skip
+    made = pod(phase, **status)
+    gate = gate or {"terminated": {"exitCode": 0, "startedAt": at(-50), "finishedAt": at(-5)}}
+    statuses = [{"name": "judge", "state": judge_state}] if judge_state is not None else []
+    obj = {
+        "metadata": {"name": "p", "namespace": "n", "uid": "u", "resourceVersion": "1", "creationTimestamp": at(-60)},
+        "status": {
+            "phase": phase, "startTime": at(-60), **status, "containerStatuses": statuses,
+            "initContainerStatuses": [{"name": "checkout", "state": exited(0)}, {"name": "gate", "state": gate}],
+        },
+    }  # fmt: skip
+    if made.deletion_time:
+        obj["metadata"]["deletionTimestamp"] = made.deletion_time
+    return PodView.from_object(obj)
+
+
+GOOD = JudgeReport(message="90 % covered", percent="90", covered=9, total=10, has_tests=True, ran=3).dumps()
+LOW = JudgeReport("CoverageTooLow", "84.9 % covered, 85 % required", "84.9", 849, 1000, False).dumps()
+LATE = {"terminated": {"exitCode": 0, "startedAt": at(-200), "finishedAt": at(-5)}}
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict", "reason"),
+    [
+        (judged_pod("Succeeded", exited(0, message=GOOD)), "Passed", "Passed"),
+        (judged_pod("Failed", exited(1, message=LOW)), "Failed", "CoverageTooLow"),
+        (judged_pod("Failed", exited(1, message=LOW), conditions=DISRUPTED), "Failed", "CoverageTooLow"),
+        # what the gate says for itself stands
+        (judged_pod("Failed", None, exited(1)), "Failed", "GateFailed"),
+        (judged_pod("Failed", {"waiting": {"reason": "PodInitializing"}}, exited(1)), "Failed", "GateFailed"),
+        (judged_pod("Failed", None, exited(137, "OOMKilled")), "Failed", "OutOfMemory"),
+        (judged_pod("Succeeded", exited(0, message=GOOD), LATE), "Failed", "TimedOut"),
+        # reports that break what reads them are the gate's doing
+        (judged_pod("Failed", exited(137, "OOMKilled")), "Failed", "JudgeFailed"),
+        (judged_pod("Failed", exited(1, message="Traceback")), "Failed", "JudgeFailed"),
+        (judged_pod("Failed", exited(1, message=GOOD)), "Failed", "JudgeFailed"),
+        (judged_pod("Failed", exited(137), reason="DeadlineExceeded"), "Failed", "JudgeFailed"),
+        (judged_pod("Failed", exited(137), reason="Evicted"), "Failed", "EphemeralStorageExceeded"),
+        (judged_pod("Failed", None, reason="Evicted"), "Failed", "EphemeralStorageExceeded"),
+        # the rest is the cluster's
+        (judged_pod("Succeeded", exited(0)), "Infra", "JudgeFailed"),
+        (judged_pod("Failed", exited(128, "StartError")), "Infra", "JudgeFailed"),
+        (judged_pod("Failed", exited(143), conditions=DISRUPTED), "Infra", "Disrupted"),
+        (judged_pod("Failed", None, conditions=DISRUPTED), "Infra", "Disrupted"),
+        (judged_pod("Failed", exited(137, "ContainerStatusUnknown")), "Infra", "JudgeFailed"),
+    ],
+)
+def test_verdicts_of_gates_with_reports(seen: PodView, verdict: str, reason: str) -> None:
+    found = judge(seen, 60, NOW, deadline_known=True, judged=True)
+    assert isinstance(found, Verdict)
+    assert (found.verdict, found.reason) == (verdict, reason)
+
+
+def test_the_figures_go_into_the_status_and_a_gate_that_passed_waits_for_its_judgement() -> None:
+    found = judge(judged_pod("Failed", exited(1, message=LOW)), 60, NOW, deadline_known=True, judged=True)
+    assert isinstance(found, Verdict)
+    assert figures(found) == {"coverage": {"percent": "84.9", "covered": 849, "total": 1000}}
+    assert found.message == "84.9 % covered, 85 % required"
+    passed = judge(judged_pod("Succeeded", exited(0, message=GOOD)), 60, NOW, deadline_known=True, judged=True)
+    assert isinstance(passed, Verdict)
+    assert figures(passed)["tests"] == {"ran": 3, "skipped": 0, "failed": 0}
+    waiting = judged_pod("Pending", {"waiting": {"reason": "PodInitializing"}})
+    assert judge(waiting, 60, NOW, deadline_known=True, judged=True) == Pending(595)
+
+
+def test_the_deadline_leaves_time_for_the_judgement() -> None:
+    running = judged_pod("Pending", None, {"running": {"startedAt": at(-4)}})
+    assert judge(running, 60, NOW, deadline_known=False, judged=True) == Pending(86, deadline=236)
 
 
 def test_the_log_tail_is_that_of_a_failure_and_bounded() -> None:

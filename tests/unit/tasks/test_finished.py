@@ -150,6 +150,15 @@ def test_the_job_is_the_builds_and_a_lone_tasks_own() -> None:
     assert "buildRef" not in lone["spec"]
 
 
+def test_only_what_a_person_wrote_allows_fewer_tests() -> None:
+    by_build = merge_job(complete().task, w.build(merge={"allowFewerTests": True}))
+    assert by_build["spec"]["allowFewerTests"] is True
+    alone = w.task(build="", status=complete().task.status(), allowFewerTests=True)
+    assert merge_job(alone, None)["spec"]["allowFewerTests"] is True
+    planned = w.task(status=complete().task.status(), allowFewerTests=True)
+    assert "allowFewerTests" not in merge_job(planned, w.build(merge={"allowFewerTests": False}))["spec"]
+
+
 def test_a_lane_is_named_from_url_and_branch() -> None:
     repository = {
         "url": "https://git.example.org/team/repo.git",

@@ -64,6 +64,7 @@ _IMMUTABLE = (
     "gateProfileName",
     "retryLimit",
     "resolves",
+    "allowFewerTests",
 )
 
 
@@ -86,6 +87,11 @@ class AgentTaskSpec(ApiModel):
                 "!has(self.resolves) || (has(self.buildRef) && self.role == 'Fixer')",
                 "resolves is for Fixers of a build: set role to Fixer and buildRef",
                 fieldPath=".resolves",
+            ),
+            rule(
+                "!has(self.allowFewerTests) || !has(self.buildRef)",
+                "allowFewerTests is for tasks that stand alone: set merge.allowFewerTests of the build",
+                fieldPath=".allowFewerTests",
             ),
             *(immutable(field, _NEW, has=field not in ("prompt", "role")) for field in _IMMUTABLE),
             rule(
@@ -135,6 +141,11 @@ class AgentTaskSpec(ApiModel):
         default=None,
         description="The change to make anew: the workspace is the target's head with it merged in, conflict markers "
         "left; a result that holds any is not taken.",
+    )
+    allow_fewer_tests: bool | None = Field(
+        default=None,
+        description="Whether the change of a task that stands alone may land with fewer tests than on its base, or "
+        "more skipped, where gates count tests.",
     )
 
 

@@ -178,6 +178,11 @@ class Merge(ApiModel):
         le=1000,
         description="Most Fixer tasks for changes that stay in conflict, one each, over the whole build.",
     )
+    allow_fewer_tests: bool = Field(
+        default=False,
+        description="Whether changes may land with fewer tests than on their base, or more skipped, where gates count "
+        "tests.",
+    )
 
 
 class Sweep(ApiModel):

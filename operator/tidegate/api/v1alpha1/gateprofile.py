@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from .common import (
+    SET_LIST,
     ApiModel,
     Command,
     EgressList,
@@ -14,6 +15,7 @@ from .common import (
     ImageName,
     LabelName,
     NamespaceList,
+    ObjectName,
     Resources,
     map_list,
     rule,
@@ -23,25 +25,128 @@ from .common import (
 
 MAX_GATES_TEXT = 32 * 1024
 
+Percent = Annotated[
+    str | int,
+    Field(
+        json_schema_extra={
+            "x-kubernetes-int-or-string": True,
+            "pattern": r"^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)$",
+            "maxLength": 8,
+            **rules(
+                rule(
+                    "type(self) == int ? self >= 0 && self <= 100 : true",
+                    "must be a percentage from 0 to 100: a whole number, or a decimal one in quotes such as '84.5'",
+                )
+            ),
+        }
+    ),
+]
+ReportPath = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=256,
+        json_schema_extra=rules(
+            rule(
+                r"!self.startsWith('/') && !self.endsWith('/') && "
+                r"!self.matches(r'(^|/)\.{0,2}(/|$)|(^|/)\.git(/|$)|[\x00-\x1f\x7f\\*?]')",
+                "paths are of files, relative to the checkout: no leading /, no . or .., no .git, no pattern",
+            )
+        ),
+    ),
+]
+ReportPaths = Annotated[list[ReportPath], Field(min_length=1, max_length=4, json_schema_extra=SET_LIST)]
+
+
+class Coverage(ApiModel):
+    """How much of the code the gate's tests must run, by reports that the gate writes into the checkout."""
+
+    minimum_percent: Percent = Field(
+        description="Least share of lines, in percent: 85, or '84.5' for a decimal number. Compared exactly."
+    )
+    paths: ReportPaths = Field(
+        description="The reports, relative to the checkout; several are added up. What the commit has there is "
+        "removed before the gate runs."
+    )
+    format: Literal["Cobertura", "CoveragePy", "Lcov", "Go"] | None = Field(
+        default=None,
+        description="Cobertura (XML), CoveragePy (JSON of coverage.py), Lcov, or Go (cover profile); recognised by "
+        "the content when absent.",
+    )
+
+
+class TestReports(ApiModel):
+    """The gate's own count of its tests, as JUnit XML that it writes into the checkout. None at all fails the gate."""
+
+    paths: ReportPaths = Field(
+        description="The reports, relative to the checkout; several are added up. What the commit has there is "
+        "removed before the gate runs."
+    )
+
+
+class TokenSource(ApiModel):
+    """A key of a Secret in the operator's namespace, one of those that the chart lists in gates.tokenSecrets."""
+
+    secret_name: ObjectName = Field(description="Name of the Secret.")
+    key: str = Field(
+        default="token", pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253, description="Key in its data."
+    )
+
+
+class GateService(ApiModel):
+    """A service that is asked, by an HTTP POST with facts about the candidate as JSON. It answers 2xx and
+    {"approved": true} or {"approved": false, "message": ...}; nothing else approves."""
+
+    url: str = Field(
+        pattern=r"^https?://[A-Za-z0-9\[][^/@\s?#\\]*(/[^\s?#\\]*)?$",
+        min_length=1,
+        max_length=512,
+        description="http:// or https:// URL, without a user part and a query. Redirects are not followed.",
+    )
+    timeout_seconds: int = Field(
+        default=30, ge=1, le=300, description="Longest wait for one answer; there are three tries."
+    )
+    token: TokenSource | None = Field(default=None, description="Sent as a bearer token; none otherwise.")
+
+
+def _gate_text(gate: str) -> str:
+    """CEL: the characters in a gate's lists, all together."""
+    paths = (f"(has({gate}.{part}) ? {text_size(f'{gate}.{part}', 'paths')} : 0)" for part in ("coverage", "tests"))
+    return " + ".join((text_size(gate, "command", "env"), *paths))
+
 
 class Gate(ApiModel):
-    """One check on a commit, run in a Pod; its exit code is the verdict."""
+    """One check on a commit: by a command in a Pod, whose exit code and reports are the verdict, or by a service."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                f"{text_size('self', 'command', 'env')} <= {MAX_GATES_TEXT}",
-                f"command and env of a gate may have {MAX_GATES_TEXT} characters together: put longer texts into the "
-                "image or the repository",
+                f"{_gate_text('self')} <= {MAX_GATES_TEXT}",
+                f"command, env and paths of a gate may have {MAX_GATES_TEXT} characters together: put longer texts "
+                "into the image or the repository",
                 fieldPath=".command",
-            )
+            ),
+            rule(
+                "has(self.http) ? !has(self.image) && !has(self.command) : has(self.image) && has(self.command)",
+                "a gate has either image and command, or http: set one of the two",
+                fieldPath=".image",
+            ),
+            rule(
+                "!has(self.http) || !(has(self.env) || has(self.resources) || has(self.egress) || has(self.coverage)"
+                " || has(self.tests))",
+                "a gate with http has no Pod: leave out env, resources, egress, coverage and tests",
+                fieldPath=".http",
+            ),
         )
     )
 
     name: LabelName = Field(description="Name of the gate, unique in the profile.")
-    image: ImageName = Field(description="Image that has the tools of the gate.")
-    command: Annotated[Command, Field(min_length=1)] = Field(
-        description="Command and arguments; the working directory is the checkout. Exit code 0 passes."
+    image: ImageName | None = Field(default=None, description="Image that has the tools of the gate.")
+    command: Annotated[Command, Field(min_length=1)] | None = Field(
+        default=None, description="Command and arguments; the working directory is the checkout. Exit code 0 passes."
+    )
+    http: GateService | None = Field(
+        default=None, description="Ask a service instead of running a Pod. One refusal is final."
     )
     timeout_seconds: int = Field(default=600, ge=1, le=86_400, description="Longest time; over it the gate fails.")
     input: Literal["Tree", "Repository"] = Field(
@@ -55,6 +160,8 @@ class Gate(ApiModel):
         default=None, description="Requests and limits; the operator's default otherwise."
     )
     egress: EgressList = Field(default=[], description="What the gate's Pod may reach besides DNS; nothing when empty.")
+    coverage: Coverage | None = Field(default=None, description="Judge the coverage that the gate measured, too.")
+    tests: TestReports | None = Field(default=None, description="Judge how many tests the gate ran, too.")
 
 
 class GateProfileSpec(ApiModel):
@@ -63,8 +170,8 @@ class GateProfileSpec(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                f"self.gates.map(g, {text_size('g', 'command', 'env')}).sum() <= {MAX_GATES_TEXT}",
-                f"command and env of all gates may have {MAX_GATES_TEXT} characters together: put longer texts "
+                f"self.gates.map(g, {_gate_text('g')}).sum() <= {MAX_GATES_TEXT}",
+                f"command, env and paths of all gates may have {MAX_GATES_TEXT} characters together: put longer texts "
                 "into the images or the repository",
                 fieldPath=".gates",
             )

@@ -29,12 +29,32 @@ class GateRunSpec(ApiModel):
     fetch_ref: str = Field(
         min_length=6, max_length=256, pattern=REF_PATTERN, description="Full name of a ref that contains the commit."
     )
+    job_ref: LocalRef | None = Field(default=None, description="The MergeJob that the candidate adds to its base.")
+    changed_paths: int | None = Field(
+        default=None, ge=0, description="Paths in which commit and base differ, for gates that are services."
+    )
     purpose: Literal["Candidate", "Sweep"] = Field(
         default="Candidate",
         description="Candidate: evidence for the lane. Sweep: a check of the head, outside the queue.",
     )
     number: int = Field(default=1, ge=1, description="Counts the runs of the same gate on the same commit.")
     gate: Gate = Field(description="The gate as it was when the run was made.")
+
+
+class CoverageFigures(ApiModel):
+    """How much of the code the gate's tests ran, as its reports say."""
+
+    percent: str = Field(max_length=8, description="Share in percent, cut after two decimals.")
+    covered: int = Field(default=0, ge=0, description="Lines that ran; 0 where the report gives only a rate.")
+    total: int = Field(default=0, ge=0, description="Lines in all; 0 where the report gives only a rate.")
+
+
+class TestFigures(ApiModel):
+    """How many tests the gate ran, as its reports say."""
+
+    ran: int = Field(ge=0, description="Tests that ran.")
+    skipped: int = Field(ge=0, description="Tests that were skipped instead.")
+    failed: int = Field(default=0, ge=0, description="Those of them that ran and failed.")
 
 
 class GateRunStatus(Status):
@@ -47,7 +67,11 @@ class GateRunStatus(Status):
     message: str | None = Field(default=None, max_length=1024, description="Why, for people.")
     start_time: Time | None = Field(default=None, description="When the Pod was created.")
     end_time: Time | None = Field(default=None, description="When the verdict was given.")
-    exit_code: int | None = Field(default=None, description="Exit code of the gate.")
+    exit_code: int | None = Field(
+        default=None, description="Exit code of the gate; 1 when it passed and its reports failed it."
+    )
+    coverage: CoverageFigures | None = Field(default=None, description="Coverage, where the gate has it judged.")
+    tests: TestFigures | None = Field(default=None, description="Number of tests, where the gate has it judged.")
     log_tail: str | None = Field(default=None, max_length=2048, description="End of the gate's output.")
     pod: str | None = Field(default=None, max_length=253, description="Name of the Pod.")
     pod_uid: str | None = Field(default=None, max_length=64, alias="podUID", description="UID of the Pod.")

@@ -60,7 +60,7 @@ class Bypass(ApiModel):
 
 _NEW = "make a new MergeJob"
 _ALWAYS = ("repository", "sourceRef", "sourceCommit", "targetBranch", "strategy", "priority", "maxConflictRetries")
-_SOMETIMES = ("taskRef", "buildRef", "replaces", "gateProfileName")
+_SOMETIMES = ("taskRef", "buildRef", "replaces", "gateProfileName", "allowFewerTests")
 
 
 class MergeJobSpec(ApiModel):
@@ -117,6 +117,11 @@ class MergeJobSpec(ApiModel):
     max_conflict_retries: int = Field(
         default=2, ge=0, le=20, description="How often it is tried again in conflict, each time on another head."
     )
+    allow_fewer_tests: bool | None = Field(
+        default=None,
+        description="Whether it may land with fewer tests than on its base, or more skipped: from the spec that a "
+        "person wrote.",
+    )
     desired_state: Literal["Run", "Cancelled"] = Field(
         default="Run", description="Run, or Cancelled to take it out of the queue; Cancelled is final."
     )
@@ -135,6 +140,10 @@ class GateResult(ApiModel):
     run: str = Field(default="", max_length=253, description="Name of the GateRun.")
     verdict: str = Field(default="", max_length=32, description="Passed, Failed or Infra; empty while it runs.")
     flaked: bool = Field(default=False, description="Whether it failed first and then passed on the same commit.")
+    reason: str = Field(default="", max_length=64, description="Why, in one CamelCase word.")
+    message: str = Field(
+        default="", max_length=512, description="Why, for people, with figures where the gate has any."
+    )
     exit_code: int | None = Field(default=None, description="Exit code of the gate.")
     log_tail: str = Field(default="", max_length=2048, description="End of the output of a gate that failed.")
 

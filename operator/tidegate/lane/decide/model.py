@@ -49,10 +49,29 @@ class Gate:
     name: str
     key: str
     tree_only: bool = False
+    counts: bool = False  # its runs say how many tests ran
+    final: bool = False  # a decision of somebody's: one failure decides, and the head is not asked about
 
     def subject(self, commit: str, tree: str) -> str:
         """What its evidence is about."""
         return tree if self.tree_only else commit
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many tests ran, and how many were skipped instead."""
+
+    ran: int
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """A gate passed, but ran fewer tests than on the base, or skipped more."""
+
+    key: str  # of the gate
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +82,7 @@ class Run:
     number: int
     verdict: str = ""
     ended: float = 0.0
+    tests: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +99,7 @@ class Job:
     max_conflict_retries: int = 2
     demotions: int = 0  # how often Infra sent it to the end of the queue
     fixer: bool = False
+    fewer_tests: bool = False  # a person allows it to bring fewer tests, or to skip more
     waits_on: tuple[str, ...] = ()  # UIDs of unlanded jobs whose source this one's contains
     broken_on: str = ""  # name of such a job that ended without landing
     touches: tuple[str, ...] = ()  # protected paths that its own change touches
@@ -119,6 +140,7 @@ class Rung:
     link: Formed
     gates: tuple[Gate, ...]
     state: str  # evidence.PASSED, RUNNING or SUSPECT
+    alone: bool = True  # what no candidate on top of it can prove for it has passed: counts of tests, final gates
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +152,7 @@ class Start:
     tree: str
     base: str
     number: int
+    job: str = ""  # UID of the job that the candidate adds; none for the head
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +164,7 @@ class Ending:
     reason: str
     message: str
     files: tuple[str, ...] = ()
+    short: tuple[Short, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +182,7 @@ class Place:
     conflict: Conflict | None = None
     protected: tuple[str, ...] = ()  # paths that wait for a person's answer
     touches: bool = False  # protected paths, answered or not
+    short: tuple[Short, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

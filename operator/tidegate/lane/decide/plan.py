@@ -6,10 +6,11 @@ same commit is found again when what stood below it has landed. Planning twice f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from tidegate.api import reasons
-from tidegate.lane.decide.evidence import SUSPECT, Finding, union, weigh, worst
+from tidegate.lane.decide.draft import Draft
+from tidegate.lane.decide.evidence import SUSPECT, Finding, Floor, floor_below, listed, named, union, weigh, worst
 from tidegate.lane.decide.model import (
     FAILED,
     INFRA,
@@ -22,8 +23,8 @@ from tidegate.lane.decide.model import (
     Nothing,
     Place,
     Plan,
-    Run,
     Rung,
+    Short,
     Snapshot,
     Start,
 )
@@ -37,40 +38,9 @@ CLEARING_PASSES = 2  # of candidates on top of a change, where its own has no ve
 BASE_RED_RUNS = 32  # failures of a head by any other gate: half an hour at one a minute
 
 
-@dataclass
-class _Draft:
-    """A plan in the making."""
-
-    snapshot: Snapshot
-    formed: dict[str, set[str]] = field(default_factory=dict)  # parent commit to the jobs that have a candidate on it
-    red: dict[str, Gate] = field(default_factory=dict)
-    ladder: list[Rung] = field(default_factory=list)
-    form: list[tuple[str, str]] = field(default_factory=list)
-    starts: list[tuple[bool, int, Start]] = field(default_factory=list)  # (not a second run, depth, start)
-    wanted: set[tuple[str, str]] = field(default_factory=set)
-    endings: list[Ending] = field(default_factory=list)
-    demote: list[str] = field(default_factory=list)
-    notes: dict[str, Place] = field(default_factory=dict)
-    conflicted: dict[str, Conflict] = field(default_factory=dict)
-    helpless: dict[str, list[Gate]] = field(default_factory=dict)  # jobs that failed gates that the head fails too
-    undecided: bool = False  # some job waits for evidence about the head
-    again: list[float] = field(default_factory=list)
-
-    def runs(self, gate: Gate, commit: str, tree: str) -> tuple[Run, ...]:
-        return self.snapshot.runs.get((gate.key, gate.subject(commit, tree)), ())
-
-    def note(self, job: Job, reason: str, message: str = "", on: tuple[str, ...] = (), link: Formed | None = None,
-             conflict: Conflict | None = None) -> None:  # fmt: skip
-        base, commit, tree = (link.base, link.commit, link.tree) if link is not None else ("", "", "")
-        self.notes[job.uid] = Place(job.uid, 0, reason, message, on, base, commit, tree, conflict)
-
-    def needs_approval(self, job: Job, paths: tuple[str, ...]) -> None:
-        self.notes[job.uid] = Place(job.uid, 0, reasons.NEEDS_APPROVAL, "changes protected paths", protected=paths)
-
-
 def plan(snapshot: Snapshot) -> Plan:
     """What should happen next in a lane."""
-    draft = _Draft(snapshot)
+    draft = Draft(snapshot)
     for (parent, uid), link in snapshot.links.items():
         if isinstance(link, Formed):
             draft.formed.setdefault(parent, set()).add(uid)
@@ -87,7 +57,7 @@ def plan(snapshot: Snapshot) -> Plan:
     return _finish(draft, queue, runaway)
 
 
-def _admit(draft: _Draft, queue: list[Job]) -> list[Job]:
+def _admit(draft: Draft, queue: list[Job]) -> list[Job]:
     """The jobs that may have a candidate now; the others wait for a named job."""
     by_uid = {job.uid: job for job in queue}
     first_of: dict[str, Job] = {}
@@ -111,7 +81,7 @@ def _admit(draft: _Draft, queue: list[Job]) -> list[Job]:
     return admitted
 
 
-def _climb(draft: _Draft, queue: list[Job]) -> None:
+def _climb(draft: Draft, queue: list[Job]) -> None:
     """Build the ladder: each job on the commit of the one before it."""
     window = 1 if draft.red else max(draft.snapshot.window, 1)
     remaining, tip = list(queue), draft.snapshot.head
@@ -132,13 +102,13 @@ def _climb(draft: _Draft, queue: list[Job]) -> None:
             _meet_nothing(draft, job, link, tip)
 
 
-def _room(draft: _Draft, window: int) -> bool:
+def _room(draft: Draft, window: int) -> bool:
     """Whether one more candidate may be gated: those that passed and wait for others take no slot."""
     undecided = sum(rung.state != PASSED for rung in draft.ladder)
     return undecided < window and len(draft.ladder) < max(window * DEEPEST - 1, 1)
 
 
-def _pick(draft: _Draft, tip: str, remaining: list[Job]) -> Job:
+def _pick(draft: Draft, tip: str, remaining: list[Job]) -> Job:
     """The next job for a tip: one that is being tested there already, so that newcomers throw no work away."""
     if draft.red or remaining[0].bypass:
         return remaining[0]
@@ -154,21 +124,30 @@ def _pick(draft: _Draft, tip: str, remaining: list[Job]) -> Job:
     return remaining[0]
 
 
-def _gates(draft: _Draft, job: Job) -> tuple[Gate, ...]:
+def _gates(draft: Draft, job: Job) -> tuple[Gate, ...]:
     return union(*(rung.job.gates for rung in draft.ladder), job.gates)
 
 
-def _findings(draft: _Draft, job: Job, link: Formed, gates: tuple[Gate, ...]) -> dict[str, Finding]:
+def _findings(draft: Draft, job: Job, link: Formed, gates: tuple[Gate, ...]) -> dict[str, Finding]:
     limit = draft.snapshot.infra_limit * (1 + job.demotions)
     return {
         gate.key: weigh(
-            draft.runs(gate, link.commit, link.tree), infra_limit=limit, void_before=_red_until(draft, gate)
+            draft.runs(gate, link.commit, link.tree), infra_limit=limit, void_before=_red_until(draft, gate),
+            floor=_floor(draft, job, gate), final=gate.final,
         )
         for gate in gates
-    }
+    }  # fmt: skip
 
 
-def _try_rung(draft: _Draft, job: Job, link: Formed, tip: str) -> str:
+def _floor(draft: Draft, job: Job, gate: Gate) -> Floor:
+    """What the next candidate's tests are compared with. A red head has no count."""
+    if not gate.counts or job.fewer_tests:
+        return Floor()
+    head = draft.runs(gate, draft.snapshot.head, draft.snapshot.head_tree)
+    return floor_below(gate, draft.ladder, draft.runs, head, red=_is_red(draft, gate))
+
+
+def _try_rung(draft: Draft, job: Job, link: Formed, tip: str) -> str:
     """Put a candidate on the ladder, or pass it over; returns the commit on which the next one stands."""
     if not job.approved and (more := tuple(path for path in link.protected if path not in job.touches)):
         draft.needs_approval(job, more)  # on this base it touches what its own commits don't: a folder was renamed
@@ -176,9 +155,10 @@ def _try_rung(draft: _Draft, job: Job, link: Formed, tip: str) -> str:
     gates = _gates(draft, job)
     findings = _findings(draft, job, link, gates)
     state = worst(findings.values())
+    short = tuple(Short(key, *finding.short) for key, finding in findings.items() if finding.short)
     if state == FAILED:
         failed = [gate for gate in gates if findings[gate.key].state == FAILED]
-        _meet_failure(draft, job, link, failed, tip)
+        _meet_failure(draft, job, link, failed, tip, short)
         return tip
     if state == INFRA:
         draft.demote.append(job.uid)
@@ -190,29 +170,35 @@ def _try_rung(draft: _Draft, job: Job, link: Formed, tip: str) -> str:
         if finding.state == PASSED:
             continue
         draft.wanted.add((gate.key, gate.subject(link.commit, link.tree)))
+        if not _floor(draft, job, gate).known:
+            _want_head(draft, gate)
         if finding.start and finding.not_before > draft.snapshot.now:
             draft.again.append(finding.not_before - draft.snapshot.now)
         elif finding.start:
-            start = Start(gate, link.commit, link.tree, tip, finding.start)
+            start = Start(gate, link.commit, link.tree, tip, finding.start, job.uid)
             draft.starts.append((finding.state != SUSPECT, depth, start))
-    draft.ladder.append(Rung(job, tip, link, gates, state))
+    alone = all(findings[g.key].state == PASSED for g in gates if g.final or (g.counts and not job.fewer_tests))
+    draft.ladder.append(Rung(job, tip, link, gates, state, alone))
     ahead = tuple(rung.job.name for rung in draft.ladder[:-1])
-    draft.note(job, reasons.GATING, "gates run on its candidate", ahead, link)
+    draft.note(job, reasons.GATING, "gates run on its candidate", ahead, link, short=short)
     return link.commit
 
 
-def _meet_failure(draft: _Draft, job: Job, link: Formed, failed: list[Gate], tip: str) -> None:
+def _meet_failure(draft: Draft, job: Job, link: Formed, failed: list[Gate], tip: str,
+                  short: tuple[Short, ...]) -> None:  # fmt: skip
     """Below it stands only the head: then the head itself decides whether the change is to blame."""
     snapshot = draft.snapshot
-    words = ", ".join(gate.name for gate in failed)
+    words = named(failed, short)
     if tip != snapshot.head:
         ahead = tuple(rung.job.name for rung in draft.ladder)
-        draft.note(job, reasons.WAITING, f"failed {words}; tried again when those ahead are decided", ahead, link)
+        draft.note(
+            job, reasons.WAITING, f"failed {words}; tried again when those ahead are decided", ahead, link, short=short
+        )
         return
-    green = [gate for gate in failed if _head(draft, gate).state == PASSED]
+    green = [gate for gate in failed if gate.final or _head(draft, gate).state == PASSED]
     if green:
-        names = ", ".join(gate.name for gate in green)
-        draft.endings.append(Ending(job.uid, FAILED, reasons.GATES_FAILED, f"failed twice on its candidate: {names}"))
+        message = f"failed twice on its candidate: {named(green, short)}"
+        draft.endings.append(Ending(job.uid, FAILED, reasons.GATES_FAILED, message, short=short))
         return
     red = [gate for gate in failed if gate.key in draft.red]
     if red:
@@ -227,7 +213,7 @@ def _meet_failure(draft: _Draft, job: Job, link: Formed, failed: list[Gate], tip
         _want_head(draft, gate)
 
 
-def _settle_helpless(draft: _Draft) -> None:
+def _settle_helpless(draft: Draft) -> None:
     """A red head ends nobody as long as hope is left. None is left when every job was tried on it in vain, and a gate
     that nothing ever passed fails it once more, or any gate fails it for half an hour."""
     if draft.ladder or draft.form or draft.undecided:
@@ -248,16 +234,16 @@ def _settle_helpless(draft: _Draft) -> None:
                 break
 
 
-def _head(draft: _Draft, gate: Gate) -> Finding:
+def _head(draft: Draft, gate: Gate) -> Finding:
     """What is known of the head. Its failures count each on their own: it is red after two until it passes."""
     return weigh(draft.runs(gate, draft.snapshot.head, draft.snapshot.head_tree), infra_limit=10**6)
 
 
-def _is_red(draft: _Draft, gate: Gate) -> bool:
+def _is_red(draft: Draft, gate: Gate) -> bool:
     return _head(draft, gate).state == FAILED
 
 
-def _red_until(draft: _Draft, gate: Gate) -> float:
+def _red_until(draft: Draft, gate: Gate) -> float:
     """When the head was last seen to fail a gate twice; what failed before that proves nothing."""
     runs = draft.runs(gate, draft.snapshot.head, draft.snapshot.head_tree)
     failures = [run.ended for run in runs if run.verdict == FAILED]
@@ -265,7 +251,7 @@ def _red_until(draft: _Draft, gate: Gate) -> float:
     return max(failures) if passed and len(failures) >= 2 else 0.0
 
 
-def _want_head(draft: _Draft, gate: Gate) -> None:
+def _want_head(draft: Draft, gate: Gate) -> None:
     snapshot = draft.snapshot
     draft.wanted.add((gate.key, gate.subject(snapshot.head, snapshot.head_tree)))
     finding = _head(draft, gate)
@@ -275,7 +261,7 @@ def _want_head(draft: _Draft, gate: Gate) -> None:
         draft.starts.append((False, 0, Start(gate, snapshot.head, snapshot.head_tree, "", finding.start)))
 
 
-def _watch_base(draft: _Draft, gate: Gate) -> None:
+def _watch_base(draft: Draft, gate: Gate) -> None:
     """Run a red gate on the head again from time to time."""
     snapshot = draft.snapshot
     runs = draft.runs(gate, snapshot.head, snapshot.head_tree)
@@ -290,7 +276,7 @@ def _watch_base(draft: _Draft, gate: Gate) -> None:
     draft.starts.append((True, 0, start))
 
 
-def _meet_nothing(draft: _Draft, job: Job, link: Nothing, tip: str) -> None:
+def _meet_nothing(draft: Draft, job: Job, link: Nothing, tip: str) -> None:
     if tip != draft.snapshot.head:
         ahead = tuple(rung.job.name for rung in draft.ladder)
         draft.note(job, reasons.WAITING, "those ahead bring the same change", ahead)
@@ -302,7 +288,7 @@ def _meet_nothing(draft: _Draft, job: Job, link: Nothing, tip: str) -> None:
         draft.endings.append(Ending(job.uid, "Merged", reasons.NOTHING_TO_LAND, message))
 
 
-def _meet_conflict(draft: _Draft, job: Job, link: Conflict, tip: str) -> None:
+def _meet_conflict(draft: Draft, job: Job, link: Conflict, tip: str) -> None:
     """With the head it counts; with a candidate ahead the job is held behind the one that it conflicts with."""
     if tip == draft.snapshot.head:
         draft.conflicted[job.uid] = link
@@ -320,7 +306,7 @@ def _meet_conflict(draft: _Draft, job: Job, link: Conflict, tip: str) -> None:
             return
 
 
-def _settle_conflicts(draft: _Draft) -> None:
+def _settle_conflicts(draft: Draft) -> None:
     """A conflict is tried again on another head, as often as the job says and as long as one may come."""
     snapshot = draft.snapshot
     head_may_move = bool(draft.ladder or draft.form or draft.undecided or draft.red or draft.demote)
@@ -329,7 +315,7 @@ def _settle_conflicts(draft: _Draft) -> None:
         if conflict is None:
             continue
         met = {*job.conflict_heads, snapshot.head}
-        message = conflict.note or f"conflicts with the target branch in {_listed(conflict.files)}"
+        message = conflict.note or f"conflicts with the target branch in {listed(conflict.files)}"
         spent = len(met) > job.max_conflict_retries
         if spent or conflict.note or not head_may_move:
             draft.endings.append(Ending(job.uid, FAILED, reasons.MERGE_CONFLICT, message, conflict.files))
@@ -337,20 +323,14 @@ def _settle_conflicts(draft: _Draft) -> None:
             draft.note(job, reasons.MERGE_CONFLICT, f"{message}; tried again on the next head", conflict=conflict)
 
 
-def _listed(files: tuple[str, ...]) -> str:
-    more = f" and {len(files) - 5} more" if len(files) > 5 else ""
-    return ", ".join(files[:5]) + more
-
-
-def _landable(draft: _Draft) -> tuple[Rung, ...]:
+def _landable(draft: Draft) -> tuple[Rung, ...]:
     """The deepest rung that passed, with nothing suspect below it and each change below it cleared: its own candidate
     passed, or two that hold it did. One pass above isn't enough: a change that fails most of its runs would slip in
     by the luckiest of the candidates on top of it. Where every commit must be green, all rungs below have passed."""
-    passes = 0
-    cleared = []
+    passes, cleared, every_commit = 0, [], draft.snapshot.every_commit
     for rung in reversed(draft.ladder):
         passes += rung.state == PASSED
-        cleared.append(rung.state == PASSED or (passes >= CLEARING_PASSES and not draft.snapshot.every_commit))
+        cleared.append(rung.state == PASSED or (passes >= CLEARING_PASSES and rung.alone and not every_commit))
     depth = 0
     for number, (rung, clear) in enumerate(zip(draft.ladder, reversed(cleared), strict=True), 1):
         if rung.state == SUSPECT or not clear:
@@ -360,7 +340,7 @@ def _landable(draft: _Draft) -> tuple[Rung, ...]:
     return tuple(draft.ladder[:depth])
 
 
-def _finish(draft: _Draft, queue: list[Job], runaway: bool) -> Plan:
+def _finish(draft: Draft, queue: list[Job], runaway: bool) -> Plan:
     snapshot = draft.snapshot
     free = max(snapshot.slots - snapshot.busy, 0)
     # several jobs may ask for the same run of the head: it takes one slot
