@@ -40,8 +40,11 @@ class Replica:
 class Operator:
     """A set of replicas with one Lease."""
 
-    def __init__(self, cluster: Cluster, git_server: GitServer, directory: Path, **settings: str) -> None:
+    def __init__(
+        self, cluster: Cluster, git_server: GitServer, directory: Path, kubeconfig: Path | None = None, **settings: str
+    ) -> None:
         self._cluster = cluster
+        self._kubeconfig = kubeconfig or cluster.kubeconfig
         self._git_server = git_server
         self._directory = directory
         self._settings = settings
@@ -107,7 +110,7 @@ class Operator:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("TIDEGATE_")}
         return {
             **kept,
-            "KUBECONFIG": str(self._cluster.kubeconfig),
+            "KUBECONFIG": str(self._kubeconfig),
             **{f"TIDEGATE_{key}": value for key, value in settings.items()},
         }
 
