@@ -324,3 +324,18 @@ def test_no_credential_is_left_in_the_mirror(remote: Remote) -> None:
     text = b"".join(path.read_bytes() for path in mirror.directory.rglob("*") if path.is_file())
     assert TOKEN.encode() not in text
     assert Git(mirror.directory).run("config", "--list", "--local").out.find(b"credential") == -1
+
+
+def test_a_ledger_that_moves_while_it_is_being_taken_is_a_lost_race(tmp_path: Path) -> None:
+    remote = Repo(tmp_path / "race")
+    remote.set("refs/heads/main", remote.commit({"a": "a"}))
+    refs = LaneRefs("lane0", "main")
+    mirror = Mirror(tmp_path / "mirrors", ("n", "", remote.url), "file")
+    taken = take(mirror, refs, "one")
+    other = remote.commit({"o": "o"})
+    hook = remote.directory / "hooks" / "update"  # the ref moves after git has checked the lease
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ngit update-ref {refs.ledger} {other} {taken.value}\n")
+    hook.chmod(0o755)
+    with pytest.raises(LostRaceError):
+        take(mirror, refs, "two")

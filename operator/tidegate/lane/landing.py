@@ -23,6 +23,8 @@ from tidegate.lane.mirror import HEADS, Mirror, RemoteError
 
 PUSH_TIMEOUT = 120.0
 NOTES = "refs/notes/tidegate"
+# A ref that moved between being looked at and being locked, in git's words at different steps of a push.
+_OVERTAKEN = re.compile(r"stale info|reference already exists|but expected|File exists")
 _MOVED = ("ok", "new", "forced")
 _FLAGS = {" ": "ok", "+": "forced", "*": "new", "=": "same", "!": "refused", "-": "deleted"}
 
@@ -190,11 +192,7 @@ def take(mirror: Mirror, refs: LaneRefs, holder: str, accept: str = "") -> Ledge
         report = push(git, _lease(refs.ledger, ledger.value), "--", mirror.url, f"{new.value}:{refs.ledger}")
     if report.moved(refs.ledger):
         return new
-    if (
-        report.refused(refs.ledger)
-        and "stale info" not in report.text
-        and "reference already exists" not in report.text
-    ):
+    if report.refused(refs.ledger) and not _OVERTAKEN.search(report.text):
         raise PermanentError(reasons.REFS_NOT_WRITABLE, f"the remote refuses to write {refs.ledger}: {report.text}")
     if report.refused(refs.ledger) or report.code == 0:
         raise LostRaceError(f"{refs.ledger} was moved by another holder")
