@@ -6,7 +6,8 @@ import pytest
 
 from tests.e2e.conftest import Team
 from tests.support import objects
-from tests.support.cluster import RefusedError, condition, wait_until
+from tests.support.cluster import RefusedError, condition, fresh_name, wait_until
+from tests.support.images import image
 
 pytestmark = pytest.mark.cluster
 
@@ -39,6 +40,7 @@ def test_two_tasks_that_edit_the_same_lines(team: Team) -> None:
     team.build(
         "conflict",
         [objects.task("left", edit.format("left")), objects.task("right", edit.format("right"))],
+        merge={"gateProfileName": team.profile, "maxConflictFixTasks": 0},
         finalization={"maxAttempts": 1},
     )
     verdict = team.finalized("conflict")
@@ -53,6 +55,22 @@ def test_two_tasks_that_edit_the_same_lines(team: Team) -> None:
     assert len(unmerged) == 1
     assert unmerged[0]["reason"] == "MergeConflict"
     assert unmerged[0]["ref"] in team.clone.refs(), "what is unmerged stays on the remote"
+
+
+def test_a_fixer_resolves_what_stays_in_conflict(team: Team) -> None:
+    """Its work tree is the head with the other change merged in and markers left; what it makes of it lands."""
+    resolve = "if grep -q '^<<<<<<<' shared.txt; then printf 'one\\nboth\\nthree\\n' > shared.txt; exit; fi"
+    command = ["sh", "-c", f'{resolve}; sleep 2; sed -i "s/two/$TIDEGATE_TASK/" shared.txt']
+    name = fresh_name("resolver")
+    team.cluster.apply(objects.agent_class(name, image("runner"), engine={"protocol": "Exec", "command": command}))
+    team.build("fixed", [objects.task(side, "Write your name.") for side in ("left", "right")], agent_class=name)
+    verdict = team.finalized("fixed")
+    team.cluster.kubectl("delete", "agentclass", name, "--wait=false")
+    assert verdict["reason"] == "Passed", verdict
+    team.clone.fetch()
+    assert team.clone.read("shared.txt") == "one\nboth\nthree"
+    fixers = [task for task in team.tasks().values() if task["spec"].get("role") == "Fixer"]
+    assert [task["status"]["state"] for task in fixers] == ["Complete"]
 
 
 def test_a_change_that_fails_a_gate_does_not_land(team: Team) -> None:
