@@ -38,7 +38,8 @@ def test_a_function_that_the_model_writes_lands(demo: Kubectl, cluster: Cluster,
     git = GitServer(demo)
     name = fresh_name("fib")
     git.make(name, SEED)
-    task = objects.task("fibonacci", PROMPT, acceptance=["tests/test_fibonacci.py"])
+    confined = {"scope": ["mathkit/fibonacci.py"], "acceptance": ["tests/test_fibonacci.py"]}
+    task = objects.task("fibonacci", PROMPT, **confined)
     workers = {"timeoutSeconds": 900, "retry": {"limit": 4, "backoffSeconds": 2}}
     request = objects.build(
         name, git.url_in_cluster(name), [task], agent_class="default", profile="standard", workers=workers
