@@ -50,8 +50,8 @@ def kubeconfig(chosen: Mode) -> Path:
 def _up(arguments: argparse.Namespace) -> None:
     chosen = mode()
     if chosen == "local":
-        if arguments.wipe:
-            teardown.down(wipe=True, force=owner.may_be_wiped())
+        if arguments.wipe and owner.is_ours():
+            teardown.down(wipe=True, force=False)
         local.up(local.Options(arguments.nodes, arguments.fake_nodes, arguments.stages, arguments.audit))
         return
     if arguments.fake_nodes:
@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--nodes", type=int, default=1, metavar="N", help="real nodes (default: 1)")
     up.add_argument("--fake-nodes", type=int, default=0, metavar="N", help="nodes that kwok pretends")
     up.add_argument("--stages", type=Path, metavar="FILE", help="stages of fake Pods (default: our own)")
-    up.add_argument("--wipe", action="store_true", help="begin with empty state; also takes over a stopped cluster")
+    up.add_argument("--wipe", action="store_true", help="begin with empty state")
     up.add_argument("--audit", action="store_true", help="audit every request, not Pods and tidegate.dev alone")
     up.set_defaults(run=_up)
 

@@ -24,6 +24,7 @@ from dev.cluster import (
     pki,
     prerequisites,
     processes,
+    teardown,
 )
 from dev.cluster.api import Api, ApiError
 from dev.cluster.errors import ClusterError
@@ -62,6 +63,7 @@ def up(options: Options) -> None:
     if not 1 <= options.nodes <= MAX_REAL_NODES:
         raise ClusterError(f"--nodes must be 1 to {MAX_REAL_NODES}; more nodes than that are fake ones (--fake-nodes)")
     with owner.exclusive():
+        teardown.clear_abandoned()
         if not owner.claim() and is_up():
             return  # another checkout's, and well
         prerequisites.install_packages()

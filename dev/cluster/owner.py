@@ -68,9 +68,9 @@ def anything_runs() -> bool:
     return any(processes.running(name) for name in processes.names())
 
 
-def may_be_wiped() -> bool:
-    """Whether beginning anew harms nobody: the cluster is ours, or another checkout's that is stopped."""
-    return is_ours() or not anything_runs()
+def is_abandoned() -> bool:
+    """Whether the state is another checkout's that runs nothing and that nobody agreed to share."""
+    return not is_ours() and not sharing() and not anything_runs()
 
 
 def claim() -> bool:
@@ -80,15 +80,11 @@ def claim() -> bool:
         if sharing():
             say(f"Sharing the cluster of {other}")
             return False
-        if other.exists() or anything_runs():
-            raise ClusterError(
-                f"this machine's local cluster belongs to the checkout {other}. "
-                f"Cure: set {SHARE_VARIABLE}=1 to share it, "
-                f"or end it with `make cluster-down` in {other} and begin anew here with "
-                "`python3 dev/cluster/cli.py up --wipe`, "
-                "or bring your own (TIDEGATE_CLUSTER=given and KUBECONFIG)"
-            )
-        say(f"Taking over the cluster's state from {other}, which is gone")
+        raise ClusterError(
+            f"this machine's local cluster runs and belongs to the checkout {other}. "
+            f"Cure: set {SHARE_VARIABLE}=1 to share it, or end it with `make cluster-down` in {other}, "
+            "or bring your own (TIDEGATE_CLUSTER=given and KUBECONFIG)"
+        )
     STATE.mkdir(parents=True, exist_ok=True)
     _record().write_text(json.dumps({"checkout": str(CHECKOUT)}))
     return True

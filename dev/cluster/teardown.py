@@ -42,15 +42,26 @@ def down(wipe: bool, force: bool) -> None:
     with owner.exclusive():
         if not force and not _may_end():
             return
-        with step("Ending the cluster's processes"):
-            _end_processes()
-            _end_pods()
-        with step("Removing mounts, cgroups, interfaces and rules"):
-            _clean_host()
-        if wipe:
-            _wipe()
-        _check_nothing_left()
+        _take_down(wipe)
     say("Cluster is down" + (", its state deleted" if wipe else f"; its state is kept in {STATE}"))
+
+
+def clear_abandoned() -> None:
+    """Delete what another checkout's cluster left, if nothing of it runs; the caller holds the lock."""
+    if owner.is_abandoned():
+        say(f"Clearing the stopped cluster of {owner.current()}, and its state")
+        _take_down(wipe=True)
+
+
+def _take_down(wipe: bool) -> None:
+    with step("Ending the cluster's processes"):
+        _end_processes()
+        _end_pods()
+    with step("Removing mounts, cgroups, interfaces and rules"):
+        _clean_host()
+    if wipe:
+        _wipe()
+    _check_nothing_left()
 
 
 def _may_end() -> bool:
