@@ -54,6 +54,18 @@ def test_what_vanished_in_a_gap_past_a_410_is_dropped(
     assert process.http("/healthz")[0] == 200
 
 
+def test_when_everything_vanished_in_the_gap_the_empty_list_is_noticed(
+    cluster: Cluster, namespace: str, proxy: ApiProxy, process: Process
+) -> None:
+    make_task(cluster, namespace, "only")
+    wait_until(lambda: cached(process, 1), 20, "one object in the cache")
+    proxy.cut()
+    cluster.kubectl("delete", "agenttask", "only", "-n", namespace)
+    proxy.restore(expired=True)
+    wait_until(lambda: cached(process, 0), 60, "the ghost dropped")
+    assert proxy.expired > 0
+
+
 def test_a_cut_watch_goes_on_where_it_was(cluster: Cluster, namespace: str, proxy: ApiProxy, process: Process) -> None:
     make_task(cluster, namespace, "t0")
     wait_until(lambda: cached(process, 1), 20, "one object in the cache")

@@ -79,10 +79,10 @@ class Kube:
         path = resource_of(kind).path(namespace)
         await self.session.request("GET", path, verb="list", kind=kind, params={"limit": "1"}, accept=PARTIAL)
 
-    async def new_session(self) -> tuple[aiohttp.ClientSession, str]:
+    async def new_session(self, trace: aiohttp.TraceConfig | None = None) -> tuple[aiohttp.ClientSession, str]:
         """A session of its own with the present token, and the server's URL: for a library that makes requests itself
         and asks again when the token is refused."""
-        return await self.session.separate(), self.session.server
+        return await self.session.separate(trace), self.session.server
 
     async def _pages(self, kind: str, namespace: str | None, selector: str, accept: str) -> tuple[Items, str]:
         path = resource_of(kind).path(namespace)

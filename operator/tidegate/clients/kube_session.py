@@ -85,12 +85,16 @@ async def auth_headers(configuration: Configuration) -> dict[str, str]:
     return {}
 
 
-async def new_session(configuration: Configuration, *, connections: int = 64) -> aiohttp.ClientSession:
+async def new_session(
+    configuration: Configuration, *, connections: int = 64, trace: aiohttp.TraceConfig | None = None
+) -> aiohttp.ClientSession:
     """A session with the configuration's TLS settings; it carries no token: see `auth_headers`."""
     context = await asyncio.to_thread(ssl_context, configuration)
     connector = aiohttp.TCPConnector(limit=connections, ssl=context, keepalive_timeout=55)
     timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=5)
-    return aiohttp.ClientSession(connector=connector, timeout=timeout, headers={"User-Agent": "tidegate"})
+    headers = {"User-Agent": "tidegate"}
+    traces = [trace] if trace else None
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers, trace_configs=traces)
 
 
 def own_namespace(default: str = "default") -> str:
@@ -133,9 +137,9 @@ class KubeSession:
         self.server = configuration.host.rstrip("/")
         self._on_call = on_call or (lambda _verb, _kind, _code: None)
 
-    async def separate(self) -> aiohttp.ClientSession:
+    async def separate(self, trace: aiohttp.TraceConfig | None = None) -> aiohttp.ClientSession:
         """A new session to the same server that carries the present token; the caller closes it."""
-        session = await new_session(self._configuration, connections=0)
+        session = await new_session(self._configuration, connections=0, trace=trace)
         session.headers.update(await auth_headers(self._configuration))
         return session
 

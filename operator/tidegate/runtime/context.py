@@ -59,7 +59,6 @@ class Context:
     holder: str = "operator"  # this process as the Lease knows it
     term: int = 0  # counts the times that this process came to lead: what was known before may be stale
     applied: dict[tuple[str, str], bytes] = field(default_factory=dict)  # by network.ensure_isolated
-    on_relist: Callable[[str], None] | None = None  # told when a watch lists again after it was in step
 
     def reconciler(self, kind: str, fn: Reconciler, min_interval: float = 0) -> None:
         """Have `fn` work the keys of a kind, and queue a key whenever its object changes.
@@ -85,8 +84,6 @@ class Context:
             self.cache.remove(key, meta.get("uid", ""), int(meta["resourceVersion"]))
             return
         self.cache.offer(kind, obj)
-        if event["type"] is None and self.on_relist is not None:
-            self.on_relist(kind)
 
     def _queue_changed(self, key: Key, _old: Any, _new: Any) -> None:
         self.queue.add(key)

@@ -52,14 +52,13 @@ class Operator:
         cache = Cache(kinds)
         writer = Writer(kube, cache, self._lease.check, self._lease.identity)
         self.ctx = Context(settings, kube, cache, WorkQueue(), writer)
-        self.ctx.on_relist = self._on_relist
         self.ctx.holder = self._lease.identity
         self._registry = kopf.OperatorRegistry()
         for install, register in rooms:
             install(self.ctx)
             register(self._registry, self.ctx)
         install_gauges(self.ctx, lambda: self._lease.leading)
-        self._source = WatchSource(self.ctx, kube, self._registry, kinds.values())
+        self._source = WatchSource(self.ctx, kube, self._registry, kinds.values(), self._on_list)
         self._workers = Workers(self.ctx, settings.workers)
         self._health = HealthServer(settings.metrics_host, settings.metrics_port)
         self._synced = asyncio.Event()
@@ -170,8 +169,8 @@ class Operator:
                 self._silent[kind] = self._silent.get(kind, 0) + 1 if behind else 0
             await asyncio.sleep(self.settings.resync_seconds)
 
-    def _on_relist(self, kind: str) -> None:
-        """A watch lists again: after that look for what vanished unseen."""
+    def _on_list(self, kind: str) -> None:
+        """A watch lists, after a 410 again: look then for what vanished unseen."""
         if not self._synced.is_set():
             return
         if kind in self._relists:

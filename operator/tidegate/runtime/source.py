@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+import aiohttp
 import kopf
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
@@ -82,14 +83,36 @@ def kopf_settings(kinds: Iterable[Kind]) -> kopf.OperatorSettings:
     return settings
 
 
+def _trace_lists(kinds: Iterable[Kind], on_list: Callable[[str], None]) -> aiohttp.TraceConfig:
+    """Calls `on_list` with the kind that was listed: an empty list gives no event that would tell."""
+    by_plural = {kind.resource.plural: kind.name for kind in kinds}
+
+    async def ended(_session: aiohttp.ClientSession, _context: object, request: aiohttp.TraceRequestEndParams) -> None:
+        kind = by_plural.get(request.url.name)
+        if kind is not None and request.method == "GET" and "watch" not in request.url.query:
+            on_list(kind)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(ended)
+    return trace
+
+
 class WatchSource:
     """One kopf operator in this event loop. `start` it, `wait` for its (unwanted) end, `stop` it."""
 
-    def __init__(self, ctx: Context, kube: Kube, registry: kopf.OperatorRegistry, kinds: Iterable[Kind]) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        kube: Kube,
+        registry: kopf.OperatorRegistry,
+        kinds: Collection[Kind],
+        on_list: Callable[[str], None],
+    ) -> None:
         self._ctx = ctx
         self._kube = kube
         self._registry = registry
         self._settings = kopf_settings(kinds)
+        self._trace = _trace_lists(kinds, on_list)
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -105,7 +128,7 @@ class WatchSource:
 
         @kopf.on.login(registry=self._registry)
         async def login(**_: Any) -> kopf.AiohttpSession:
-            session, server = await self._kube.new_session()
+            session, server = await self._kube.new_session(self._trace)
             return kopf.AiohttpSession(aiohttp_session=session, server=server)
 
         self._task = asyncio.create_task(self._run(), name="kopf")

@@ -84,22 +84,6 @@ def test_candidate_ranges_never_overlap_each_other() -> None:
     assert not any(a.overlaps(b) for i, a in enumerate(every) for b in every[i + 1 :])
 
 
-def test_a_second_checkout_is_refused_unless_it_shares(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And takes over only from one that is gone."""
-    other = machine / "other"
-    other.mkdir()
-    monkeypatch.setattr(owner, "CHECKOUT", other)
-    assert owner.claim()
-    monkeypatch.setattr(owner, "CHECKOUT", machine / "second")
-    with pytest.raises(ClusterError, match=str(other)):
-        owner.claim()
-    monkeypatch.setenv(owner.SHARE_VARIABLE, "1")
-    assert not owner.claim()
-    monkeypatch.delenv(owner.SHARE_VARIABLE)
-    other.rmdir()
-    assert owner.claim()
-
-
 def test_a_binary_is_known_by_what_it_is_made_from(tmp_path: Path) -> None:
     """Another source, sum or flag is another key; a file that is not built in is not."""
     (tmp_path / "main.go").write_text("package main")
