@@ -21,7 +21,7 @@ KILLS = 5
 
 
 def test_thirty_changes_and_a_leader_that_dies_five_times(world: LaneWorld) -> None:
-    world.gates({"tests": f"test ! -e bad && {FLAKY}"})
+    world.gates({"tests": f"test ! -e bad && {{ {FLAKY}; }}"})
     spec = {"repository": {"url": world.url, "credentialsSecretName": "git-token"}, "window": 4, "gateSlots": 6}
     lane = {"apiVersion": names.API_VERSION, "kind": "MergeLane", "metadata": {"name": world.lane}, "spec": spec}
     world.cluster.apply(lane, namespace=world.namespace)
