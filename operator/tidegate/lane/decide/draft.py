@@ -24,7 +24,8 @@ class Draft:
     notes: dict[str, Place] = field(default_factory=dict)
     conflicted: dict[str, Conflict] = field(default_factory=dict)
     helpless: dict[str, list[Gate]] = field(default_factory=dict)  # jobs that failed gates that the head fails too
-    undecided: bool = False  # some job waits for evidence about the head
+    undecided: bool = False  # some job waits for evidence about the head, or for a review
+    reviews: list[Start] = field(default_factory=list)
     again: list[float] = field(default_factory=list)
 
     def runs(self, gate: Gate, commit: str, tree: str) -> tuple[Run, ...]:

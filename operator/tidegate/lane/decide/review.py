@@ -1,0 +1,61 @@
+"""Reviews of changes: asked once for each change, wherever it is based, before it has a candidate. Pure."""
+
+from __future__ import annotations
+
+from tidegate.api import reasons
+from tidegate.lane.decide.draft import Draft
+from tidegate.lane.decide.evidence import Finding, weigh, worst
+from tidegate.lane.decide.model import FAILED, INFRA, PASSED, Ending, Job, Start
+
+
+def approved(draft: Draft, job: Job) -> bool:
+    """Whether every review approves of a job's change. Otherwise the draft says what follows: nothing lands by it."""
+    if not job.reviews:
+        return True
+    if not job.patch:
+        message = "its history has too many merge bases for a review: rebase it on the target branch"
+        draft.endings.append(Ending(job.uid, FAILED, reasons.REVIEW_MISSING, message))
+        return False
+    limit = draft.snapshot.infra_limit * (1 + job.demotions)
+    findings = {
+        gate: weigh(draft.snapshot.runs.get((gate.key, job.patch), ()), infra_limit=limit, final=True)
+        for gate in job.reviews
+    }
+    state = worst(findings.values())
+    if state == PASSED:
+        return True
+    if state == FAILED:
+        refused = ", ".join(gate.name for gate, finding in findings.items() if finding.state == FAILED)
+        message = f"{refused} doesn't approve of the change: status.gates says why"
+        draft.endings.append(Ending(job.uid, FAILED, reasons.NOT_APPROVED, message))
+        return False
+    draft.undecided = True  # it may yet land, and mend what the others fail by
+    if state == INFRA:
+        draft.demote.append(job.uid)
+        draft.note(job, reasons.INFRA, "the cluster ended its reviews too often: to the end of the queue")
+        return False
+    names = ", ".join(gate.name for gate, finding in findings.items() if finding.state != PASSED)
+    draft.note(job, reasons.REVIEWING, f"its change is being reviewed: {names}")
+    for gate, finding in findings.items():
+        if finding.state != PASSED:
+            draft.wanted.add((gate.key, job.patch))
+            _want(draft, job, Start(gate, job.source, "", "", finding.start, job.uid, job.patch), finding)
+    return False
+
+
+def _want(draft: Draft, job: Job, start: Start, finding: Finding) -> None:
+    """Start it where it is due. Two jobs that bring the same change share its review."""
+    if not finding.start:
+        return
+    if finding.not_before > draft.snapshot.now:
+        draft.again.append(finding.not_before - draft.snapshot.now)
+    elif all((one.gate.key, one.patch) != (start.gate.key, job.patch) for one in draft.reviews):
+        draft.reviews.append(start)
+
+
+def startable(draft: Draft) -> tuple[Start, ...]:
+    """The reviews to start now, in order of the queue: so many are under way at once."""
+    runs = draft.snapshot.runs
+    keys = {gate.key for job in draft.snapshot.jobs for gate in job.reviews}
+    active = sum(not run.verdict for (key, _), found in runs.items() if key in keys for run in found)
+    return tuple(draft.reviews[: max(draft.snapshot.review_slots - active, 0)])
