@@ -9,7 +9,7 @@ from typing import Any
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.gates import Definition, by_tree, gate_key, merged
-from tidegate.api.views import BuildView, GateRunView, LaneView, MergeJobView, PodView, ProfileView, TaskView
+from tidegate.api.views import BuildView, ClassView, GateRunView, LaneView, MergeJobView, PodView, ProfileView, TaskView
 from tidegate.clients.git_objects import Person
 from tidegate.lane import approval
 from tidegate.lane.approval import Answer
@@ -45,6 +45,7 @@ class Gates:
     of_job: dict[str, tuple[Gate, ...]] = field(default_factory=dict)
     definitions: dict[str, Definition] = field(default_factory=dict)
     problems: dict[str, tuple[str, str]] = field(default_factory=dict)
+    reviews: dict[str, tuple[Gate, ...]] = field(default_factory=dict)  # what must approve of each job's change
 
 
 def see(ctx: Context, lane: LaneView) -> Seen:
@@ -62,13 +63,21 @@ def see(ctx: Context, lane: LaneView) -> Seen:
 
 
 def runs_on(seen: Seen, commit: str, tree: str = "") -> list[GateRunView]:
-    """The runs that speak of a candidate: on its commit, and by gates that see only files on its tree."""
+    """The runs that speak of a candidate: on its commit, and by gates that see only files on its tree. Reviews speak
+    of changes."""
 
     def speaks(run: GateRunView) -> bool:
+        if run.spec.get("change"):
+            return False
         same_tree = by_tree(run.spec["gate"]) and tree != "" and run.spec.get("tree") == tree
         return bool(commit) and (run.spec["commit"] == commit or same_tree)
 
     return [run for run in seen.runs if speaks(run)]
+
+
+def reviews_of(seen: Seen, patch: str) -> list[GateRunView]:
+    """The reviews of a change, wherever it is based."""
+    return [run for run in seen.runs if patch and (run.spec.get("change") or {}).get("patchId") == patch]
 
 
 def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> Gates:
@@ -97,8 +106,29 @@ def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> G
         else:
             definitions = {gate_key(one): one for one in merged(groups)}
             found.definitions.update(definitions)
-            found.of_job[job.meta.uid] = tuple(gate_of(one) for one in definitions.values())
+            reviews = [one for one in definitions.values() if one.get("review")]
+            problem = next(filter(None, (reviewer_problem(ctx, lane.meta.namespace, one) for one in reviews)), None)
+            if problem is not None:
+                found.problems[job.meta.uid] = problem
+                continue
+            found.reviews[job.meta.uid] = tuple(gate_of(one) for one in reviews)
+            found.of_job[job.meta.uid] = tuple(gate_of(one) for one in definitions.values() if not one.get("review"))
     return found
+
+
+def reviewer_problem(ctx: Context, namespace: str, gate: Definition) -> tuple[str, str] | None:
+    """Why the AgentClass of a gate with review can't be used: reason and message."""
+    name = str(gate["review"]["agentClassName"])
+    where = f"AgentClass {name!r} of gate {gate['name']!r}"
+    found: ClassView | None = ctx.cache.get(Key("AgentClass", "", name))
+    if found is None or found.meta.deleting:
+        return reasons.CLASS_MISSING, f"{where} does not exist: make it, or name another in review.agentClassName"
+    allowed = found.spec.get("allowedNamespaces") or ()
+    if allowed and namespace not in allowed:
+        return reasons.NAMESPACE_NOT_ALLOWED, f"{where} may not be used in this namespace (spec.allowedNamespaces)"
+    if (found.spec.get("engine") or {}).get("protocol") != "Reviewer":
+        return reasons.REVIEWER_UNFIT, f"{where} gives no verdicts: name one with engine.protocol Reviewer"
+    return None
 
 
 def answers(seen: Seen) -> dict[str, Answer]:
@@ -161,7 +191,7 @@ def snapshot(ctx: Context, seen: Seen, state: LaneState, gates: Gates, frozen: b
         and (state.ledger is None or job.spec["sourceCommit"] not in state.ledger.sources)
         and job.status.get("state") != "Merged"
     }
-    active = [run for run in seen.runs if not run.status.get("verdict")]
+    active = [run for run in seen.runs if not run.status.get("verdict") and not run.spec.get("change")]
     said = answers(seen)
     names_active = {run.meta.name for run in active}
     stray = sum(1 for pod in seen.pods if not pod.terminal and pod.meta.name not in names_active)
@@ -209,6 +239,8 @@ def _job(ctx: Context, job: MergeJobView, gates: Gates, state: LaneState, source
         approved=approved,
         bypass=order.words if (order := bypass_of(job, lane_of_job(job))) is not None else "",
         denied=answer.words if answer is not None and not answer.approved else "",
+        reviews=gates.reviews.get(job.meta.uid, ()),
+        patch=state.reviews.patch_id(job.meta.uid),
     )
 
 
@@ -225,7 +257,8 @@ def _evidence(runs: tuple[GateRunView, ...]) -> dict[tuple[str, str], tuple[Run,
     found: dict[tuple[str, str], list[Run]] = {}
     for view in runs:
         gate = gate_of(view.spec["gate"])
-        subject = gate.subject(view.spec["commit"], view.spec.get("tree") or "")
+        change = view.spec.get("change") or {}
+        subject = change.get("patchId") or gate.subject(view.spec["commit"], view.spec.get("tree") or "")
         ended = parse_time(view.status.get("endTime") or "")
         run = Run(
             view.meta.name, int(view.spec.get("number") or 1), view.status.get("verdict") or "",
@@ -261,12 +294,20 @@ def gate_run(lane: LaneView, state: LaneState, definition: Mapping[str, Any], st
         "repository": repository,
         "laneRef": {"name": lane.meta.name},
         "commit": start.commit,
-        "tree": start.tree,
         "fetchRef": state.refs.candidate(start.commit),
         "purpose": CANDIDATE,
         "number": start.number,
         "gate": dict(definition),
     }
-    known = {"baseCommit": start.base or None, "jobRef": {"name": job} if job else None, "changedPaths": changed}
+    if start.patch:
+        patch = state.reviews.patches[start.job]
+        spec["fetchRef"] = state.refs.source(start.job)
+        spec["change"] = {"patchId": start.patch, "baseCommits": list(patch.bases)}
+    known = {
+        "tree": start.tree or None,
+        "baseCommit": start.base or None,
+        "jobRef": {"name": job} if job else None,
+        "changedPaths": changed,
+    }
     spec.update({key: value for key, value in known.items() if value is not None})
     return {"metadata": {"name": name, "labels": labels, "ownerReferences": [owner]}, "spec": spec}

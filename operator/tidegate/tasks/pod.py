@@ -60,7 +60,7 @@ class PodPlan:
 
     @property
     def protocol(self) -> str:
-        """Exec, Script or Planner."""
+        """Exec, Script, Planner or Reviewer."""
         return str(self.engine.get("protocol") or "Exec")
 
     @property
@@ -263,6 +263,9 @@ def agent_input(plan: PodPlan) -> AgentInput:
         allowed_protocols=plan.platform.git_protocols,
         merge_ref=str((plan.spec.get("resolves") or {}).get("sourceRef") or ""),
         merge_commit=str((plan.spec.get("resolves") or {}).get("sourceCommit") or ""),
+        review_ref=str((plan.spec.get("reviews") or {}).get("sourceRef") or ""),
+        review_commit=str((plan.spec.get("reviews") or {}).get("sourceCommit") or ""),
+        review_bases=list((plan.spec.get("reviews") or {}).get("baseCommits") or ()),
     )
 
 
