@@ -152,6 +152,8 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("AgentTask", "spec", {**REVIEWER, "reviews": {**REVIEWS, "sourceRef": "x"}}, "spec.reviews.sourceRef"),
     ("AgentTask", "spec", {**REVIEWER, "reviews": {**REVIEWS, "sourceCommit": "x"}}, "spec.reviews.sourceCommit"),
     ("AgentTask", "spec", {**REVIEWER, "reviews": {**REVIEWS, "baseCommits": ["x"]}}, "spec.reviews.baseCommits[0]"),
+    ("AgentTask", "spec", {**REVIEWER, "reviews": {**REVIEWS, "maxCharacters": 999}}, "spec.reviews.maxCharacters"),
+    ("AgentTask", "spec", {**REVIEWER, "reviews": {**REVIEWS, "maxCharacters": 10**7}}, "spec.reviews.maxCharacters"),
     ("BuildRequest", "spec.merge.maxConflictFixTasks", -1, "spec.merge.maxConflictFixTasks"),
     ("BuildRequest", "spec.merge.maxConflictFixTasks", 1001, "spec.merge.maxConflictFixTasks"),
     # MergeJob
@@ -269,6 +271,18 @@ BAD: list[tuple[str, str, Any, str]] = [
         "spec.gates.0",
         {"name": "a", "review": {"agentClassName": "a", "instructions": "x" * 1025}},
         "review.instructions",
+    ),
+    (
+        "GateProfile",
+        "spec.gates.0",
+        {"name": "a", "review": {"agentClassName": "a", "maxCharacters": 999}},
+        "review.maxCharacters",
+    ),
+    (
+        "GateProfile",
+        "spec.gates.0",
+        {"name": "a", "review": {"agentClassName": "a", "maxCharacters": 1_000_001}},
+        "review.maxCharacters",
     ),
     ("GateProfile", "spec.gates.0.name", "type_check", "spec.gates[0].name"),
     ("GateProfile", "spec.gates.0.command", [], "spec.gates[0].command"),

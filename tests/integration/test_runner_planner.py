@@ -34,7 +34,8 @@ class Agent:
         (root / "tests/test_primes.py").write_text('primes = pytest.importorskip("mathkit.primes")\n')
         (root / "loop").symlink_to(root)
         self.environment = {
-            "PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "pod-token",
+            "PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            "OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "pod-token",
             "TIDEGATE_PROMPT_FILE": str(root.parent / "prompt"), "TIDEGATE_HANDOFF_FILE": str(root.parent / "handoff"),
             "TIDEGATE_ATTEMPT": "2", "TIDEGATE_MODEL": "",
         }  # fmt: skip

@@ -169,6 +169,7 @@ def review_task(view: GateRunView, lane: LaneView) -> Object:
             "sourceRef": spec["fetchRef"],
             "sourceCommit": spec["commit"],
             "baseCommits": list(spec["change"].get("baseCommits") or ()),
+            "maxCharacters": int(gate["review"].get("maxCharacters") or 60_000),
         },
     }
     return {"metadata": {"name": task_name(view), "labels": labels, "ownerReferences": [owner]}, "spec": made}

@@ -216,6 +216,8 @@ def _environment(plan: PodPlan) -> dict[str, str]:
             "TIDEGATE_MODEL": str(plan.class_spec.get("model") or ""),
         }
     )
+    if reviews := plan.spec.get("reviews"):
+        env["TIDEGATE_REVIEWER_CONTEXT_CHARACTERS"] = str(reviews.get("maxCharacters") or 60_000)
     if plan.platform.gateway_url:
         base = plan.platform.gateway_url.rstrip("/").removesuffix("/v1") + "/v1"
         env.update({"OPENAI_BASE_URL": base, "OPENAI_API_BASE": base})

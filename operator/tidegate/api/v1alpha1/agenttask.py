@@ -18,6 +18,7 @@ from .common import (
     RefName,
     RelativePath,
     Repository,
+    ReviewSize,
     ShortObjectName,
     Status,
     StatusCommit,
@@ -58,6 +59,10 @@ class Reviews(ApiModel):
     source_commit: Commit = Field(description="The change: 40 or 64 hexadecimal digits.")
     base_commits: MergeBases = Field(
         default=[], description="Where the commit left the target branch; its whole tree is the change when empty."
+    )
+    max_characters: ReviewSize = Field(
+        default=60_000,
+        description="Longest change, as a diff, that the model can read at once; a longer one is not approved.",
     )
 
 

@@ -192,6 +192,7 @@ class LocalRef(ApiModel):
 
 
 REF_PATTERN = r"^refs/[A-Za-z0-9_][A-Za-z0-9._/+@=-]*$"
+ReviewSize = Annotated[int, Field(ge=1000, le=1_000_000)]
 MergeBases = Annotated[list[Commit], Field(max_length=MAX_MERGE_BASES, json_schema_extra=SET_LIST)]
 RefName = Annotated[str, Field(min_length=6, max_length=256, pattern=REF_PATTERN)]
 

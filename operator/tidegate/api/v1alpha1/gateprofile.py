@@ -17,6 +17,7 @@ from .common import (
     NamespaceList,
     ObjectName,
     Resources,
+    ReviewSize,
     ShortObjectName,
     map_list,
     rule,
@@ -116,6 +117,10 @@ class Review(ApiModel):
     agent_class_name: ShortObjectName = Field(description="AgentClass with engine.protocol Reviewer.")
     instructions: str = Field(
         default="", max_length=1024, description="What to look at besides what every review looks at, for the model."
+    )
+    max_characters: ReviewSize = Field(
+        default=60_000,
+        description="Longest change, as a diff, that the model can read at once; a longer one is not approved.",
     )
 
 
