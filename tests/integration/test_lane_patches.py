@@ -59,7 +59,7 @@ def test_whatever_differs_makes_another_change(repo: Repo, before: dict[str, Fil
 
 
 def test_attributes_of_the_change_hide_nothing(repo: Repo) -> None:
-    base = {"a": LINES}
+    base: dict[str, File] = {"a": LINES}
     hidden: dict[str, File] = {".gitattributes": "* binary\n"}
     first = identity(repo, base, {**hidden, "a": LINES + "one\n"})
     assert first != identity(repo, base, {**hidden, "a": LINES + "two\n"})

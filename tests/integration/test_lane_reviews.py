@@ -287,5 +287,5 @@ def test_reviews_outlive_their_jobs_within_bounds() -> None:
         return GateRunView.from_object({"metadata": meta, "spec": spec, "status": status})
 
     runs = [made(n, f"p{n}", verdict="Passed") for n in range(KEPT_REVIEWS + 3)]
-    assert [run.meta.name for run in outdated(runs, {"c"}, {None}, {"p1"})] == ["r-0000", "r-0002"]
+    assert [run.meta.name for run in outdated(runs, {"c"}, {""}, {"p1"})] == ["r-0000", "r-0002"]
     assert outdated([made(n, f"p{n}") for n in range(KEPT_REVIEWS + 3)], set(), set(), set()) == []
