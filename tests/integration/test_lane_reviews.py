@@ -21,7 +21,7 @@ from tidegate.lane.observe import gates_for
 from tidegate.lane.prune import KEPT_REVIEWS, outdated
 from tidegate.lane.review import review_task, task_name, verdict_of
 from tidegate.runtime.cache import Cache
-from tidegate.runtime.context import Context
+from tidegate.runtime.context import Context, rfc3339
 from tidegate.runtime.keys import Key
 from tidegate.runtime.kinds import watched_kinds
 from tidegate.runtime.queue import WorkQueue
@@ -45,6 +45,7 @@ class Server:
     def __init__(self) -> None:
         self.made: list[Object] = []
         self.statuses: list[Object] = []
+        self.deleted: list[str] = []
         self.cache: Cache = cast("Any", None)
 
     async def create(self, kind: str, namespace: str, obj: Object) -> Object:
@@ -59,6 +60,10 @@ class Server:
         if found is None:
             raise NotFound(404, "NotFound", name)
         return found
+
+    async def delete(self, kind: str, _namespace: str, name: str, *, uid: str) -> None:
+        assert (kind, uid) == ("AgentTask", UID)
+        self.deleted.append(name)
 
     async def patch_status(self, _key: Key, status: Object, **_more: Any) -> None:
         self.statuses.append(status)
@@ -214,6 +219,19 @@ async def test_the_end_of_a_review_wakes_its_run(world: World) -> None:
         while key != KEY:
             key = await world.ctx.queue.get()
             world.ctx.queue.done(key)
+
+
+async def test_task_and_refs_of_a_review_are_removed_after_a_while(world: World) -> None:
+    world.task("Complete", commit=world.handoff(APPROVAL))
+    others = names.handoff_ref("6" * 36, 1)
+    world.repo.set(others, world.repo.commit({"a": "1"}))
+    recently = rfc3339(world.ctx.now())
+    for end, gone in ((recently, False), ("2026-01-01T00:00:00Z", True)):
+        world.offer("GateRun", KEY.name, world.run.spec, {"verdict": "Passed", "endTime": end})
+        again = await world.runs.reconcile(KEY)
+        assert (again is None, world.repo.ref(names.handoff_ref(UID, 2)) == "") == (gone, gone)
+        assert world.server.deleted == ([task_name(world.run)] if gone else [])
+    assert world.repo.ref(others)
 
 
 def test_findings_are_cut_to_what_a_status_holds() -> None:

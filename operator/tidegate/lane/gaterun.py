@@ -50,7 +50,8 @@ class GateRuns:
             return None
         pod = self._pod(view)
         if view.status.get("verdict"):
-            return await self._clean_up(view, pod)
+            review = view.spec["gate"].get("review")
+            return await (self._reviewers.clean_up(view) if review else self._clean_up(view, pod))
         if view.spec["gate"].get("http"):
             return await self._with_service(key, view)
         if view.spec["gate"].get("review"):

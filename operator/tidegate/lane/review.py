@@ -15,12 +15,13 @@ from tidegate.api import reasons
 from tidegate.api.gates import TIMEOUT
 from tidegate.api.review import Review, read_review
 from tidegate.api.views import GateRunView, LaneView, TaskView, condition
-from tidegate.clients.git import BlobMissingError, GitThreads, read_blob
+from tidegate.clients.git import BlobMissingError, Credentials, GitThreads, read_blob
+from tidegate.clients.task_refs import delete_refs
 from tidegate.errors import AlreadyExists, Forbidden, Invalid, PermanentError
 from tidegate.lane.decide.model import FAILED, INFRA, PASSED
 from tidegate.lane.messages import clean_text
 from tidegate.lane.verdict import LOG_BYTES, Verdict
-from tidegate.runtime.context import Context
+from tidegate.runtime.context import Context, parse_time
 from tidegate.runtime.keys import Key
 from tidegate.runtime.secrets import git_credentials
 from tidegate.runtime.urls import git_protocols
@@ -28,6 +29,7 @@ from tidegate.runtime.urls import git_protocols
 COMPLETE = "Complete"
 CANCELLED = "Cancelled"
 _ENDED = (COMPLETE, "Partial", "Blocked", "Failed", CANCELLED)
+KEPT_SECONDS = 3600.0  # that a task of a review, and its handoff on the remote, stay for people to look at
 _THREADS = 4
 _RETRIES = 1  # of an attempt that ended without a verdict; what the cluster ended is tried again besides
 _PROMPT = "The change is commit {commit} for branch {branch}."
@@ -63,6 +65,27 @@ class Reviewers:
         found = condition(status, reasons.STALLED) or condition(status, reasons.SUCCEEDED) or {}
         message = f"AgentTask {task_name(view)}: {found.get('message') or 'waits'}"
         return str(found.get("reason") or reasons.PENDING), clean_text(message)[:500]
+
+    async def clean_up(self, view: GateRunView) -> float | None:
+        """Some time after the verdict, remove the task and what it left on the remote; returns when to look again.
+        Raises TransientError while the remote can't be reached."""
+        task: TaskView | None = self._ctx.cache.get(Key("AgentTask", view.meta.namespace, task_name(view)))
+        if task is None or task.meta.owner_uid != view.meta.uid or task.meta.deleting:
+            return None
+        ended = parse_time(view.status.get("endTime") or "") or self._ctx.now()
+        left = KEPT_SECONDS - (self._ctx.now() - ended).total_seconds()
+        if left > 0:
+            return left
+        url, credentials = await self._access(view)
+        protocols = git_protocols(self._ctx.settings)
+        await self._threads.call(delete_refs, url, credentials, [task.meta.uid], protocols=protocols)
+        await self._ctx.writer.delete("AgentTask", task.meta.namespace, task.meta.name, uid=task.meta.uid)
+        return None
+
+    async def _access(self, view: GateRunView) -> tuple[str, Credentials | None]:
+        repository = view.spec["repository"]
+        url, secret = str(repository["url"]), str(repository.get("credentialsSecretName") or "")
+        return url, await git_credentials(self._ctx, view.meta.namespace, secret, url)
 
     async def _create(self, view: GateRunView) -> Verdict | None:
         lane: LaneView | None = self._ctx.cache.get(
@@ -101,9 +124,7 @@ class Reviewers:
         commit = str(newest.get("handoffCommit") or "")
         if not commit:
             return None
-        repository = view.spec["repository"]
-        url, secret = str(repository["url"]), str(repository.get("credentialsSecretName") or "")
-        credentials = await git_credentials(self._ctx, view.meta.namespace, secret, url)
+        url, credentials = await self._access(view)
         ref = names.handoff_ref(task.meta.uid, int(newest["number"]))
         protocols = git_protocols(self._ctx.settings)
         try:

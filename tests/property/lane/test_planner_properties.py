@@ -335,8 +335,7 @@ def queues(draw: st.DrawFn, *, flake: float = 0.0, infra: float = 0.0) -> Settin
 @st.composite
 def reviewed(draw: st.DrawFn, *, flake: float = 0.0, infra: float = 0.0) -> Setting:
     """Queues in which some changes are reviewed, by reviews that refuse some."""
-    setting = draw(queues(flake=flake, infra=infra))
-    numbers = st.frozensets(st.integers(0, setting.jobs - 1))
+    setting, numbers = draw(queues(flake=flake, infra=infra)), st.frozensets(st.integers(0, 8))
     return replace(setting, reviewed=draw(numbers), refused=draw(numbers))
 
 
