@@ -115,4 +115,23 @@ def test_a_head_that_takes_in_a_part_of_it_makes_another_change_of_it(repo: Repo
     patches.measure(git, other, {"u": source}, ranges)
     assert patches.patches["u"].bases == (root,)
     patches.forget(set())
-    assert patches.patch_id("u") == ""
+    assert patches.patch_id("u") is None
+
+
+def test_not_all_are_measured_at_once(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    base = repo.commit({"a": "1"})
+    sources = {str(n): repo.commit({"a": str(n + 2)}, base) for n in range(5)}
+    patches = Patches()
+    for known in (2, 4, 5, 5):
+        patches.measure(repo.client(), base, sources, {})
+        assert sum(patches.patch_id(uid) is not None for uid in sources) == known
+    assert len({patches.patch_id(uid) for uid in sources}) == 5
+
+
+def test_a_submodule_that_moves_is_a_change_whatever_gitmodules_says(repo: Repo) -> None:
+    modules = '[submodule "m"]\n\tpath = m\n\turl = https://a.b/m\n\tignore = all\n'
+    base: dict[str, File] = {".gitmodules": modules, "m": ("160000", "1" * 40)}
+    repo.set("HEAD", repo.commit(base))
+    one = identity(repo, base, {**base, "m": ("160000", "2" * 40)})
+    assert one != identity(repo, base, {**base, "m": ("160000", "3" * 40)})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,7 @@ class Seen:
     ended: tuple[MergeJobView, ...]
     runs: tuple[GateRunView, ...]  # of candidates
     pods: tuple[PodView, ...]
+    reviews: Mapping[str, tuple[GateRunView, ...]]  # by what stands for the change
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +55,34 @@ def see(ctx: Context, lane: LaneView) -> Seen:
     value = f"{lane.meta.namespace}/{lane.meta.name}"
     jobs: tuple[MergeJobView, ...] = ctx.cache.indexed("MergeJob", JOBS, value)
     runs: tuple[GateRunView, ...] = ctx.cache.indexed("GateRun", RUNS, value)
+    asked = [run for run in runs if run.spec.get("purpose", CANDIDATE) == CANDIDATE and not run.meta.deleting]
+    reviews: dict[str, list[GateRunView]] = {}
+    for run in asked:
+        if change := run.spec.get("change"):
+            reviews.setdefault(change["patchId"], []).append(run)
     return Seen(
         lane=lane,
         open=tuple(j for j in jobs if not has_ended(j) and (not j.meta.deleting or j.status.get("landing"))),
         ended=tuple(job for job in jobs if has_ended(job)),
-        runs=tuple(run for run in runs if run.spec.get("purpose", CANDIDATE) == CANDIDATE and not run.meta.deleting),
+        runs=tuple(run for run in asked if not run.spec.get("change")),
         pods=ctx.cache.indexed("Pod", GATE_PODS, value),
+        reviews={patch: tuple(found) for patch, found in reviews.items()},
     )
 
 
 def runs_on(seen: Seen, commit: str, tree: str = "") -> list[GateRunView]:
-    """The runs that speak of a candidate: on its commit, and by gates that see only files on its tree. Reviews speak
-    of changes."""
+    """The runs that speak of a candidate: on its commit, and by gates that see only files on its tree."""
 
     def speaks(run: GateRunView) -> bool:
-        if run.spec.get("change"):
-            return False
         same_tree = by_tree(run.spec["gate"]) and tree != "" and run.spec.get("tree") == tree
         return bool(commit) and (run.spec["commit"] == commit or same_tree)
 
     return [run for run in seen.runs if speaks(run)]
 
 
-def reviews_of(seen: Seen, patch: str) -> list[GateRunView]:
+def reviews_of(seen: Seen, patch: str | None) -> tuple[GateRunView, ...]:
     """The reviews of a change, wherever it is based."""
-    return [run for run in seen.runs if patch and (run.spec.get("change") or {}).get("patchId") == patch]
+    return seen.reviews.get(patch or "", ())
 
 
 def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> Gates:
@@ -191,7 +196,7 @@ def snapshot(ctx: Context, seen: Seen, state: LaneState, gates: Gates, frozen: b
         and (state.ledger is None or job.spec["sourceCommit"] not in state.ledger.sources)
         and job.status.get("state") != "Merged"
     }
-    active = [run for run in seen.runs if not run.status.get("verdict") and not run.spec.get("change")]
+    active = [run for run in seen.runs if not run.status.get("verdict")]
     said = answers(seen)
     names_active = {run.meta.name for run in active}
     stray = sum(1 for pod in seen.pods if not pod.terminal and pod.meta.name not in names_active)
@@ -200,7 +205,7 @@ def snapshot(ctx: Context, seen: Seen, state: LaneState, gates: Gates, frozen: b
         head_tree=state.head_tree,
         jobs=tuple(_job(ctx, job, gates, state, sources, lost, said.get(job.meta.uid)) for job in jobs),
         links=state.links,
-        runs=_evidence(seen.runs),
+        runs=_evidence(itertools.chain(seen.runs, *seen.reviews.values())),
         now=ctx.now().timestamp(),
         slots=int(seen.lane.spec.get("gateSlots") or 4),
         busy=len(active) + stray,
@@ -253,7 +258,7 @@ def _unnamed(ctx: Context, job: MergeJobView, task: TaskView | None, state: Lane
     return state.guard.protection.unnamed(touches, approval.scope_by_person(job, task, build))
 
 
-def _evidence(runs: tuple[GateRunView, ...]) -> dict[tuple[str, str], tuple[Run, ...]]:
+def _evidence(runs: Iterable[GateRunView]) -> dict[tuple[str, str], tuple[Run, ...]]:
     found: dict[tuple[str, str], list[Run]] = {}
     for view in runs:
         gate = gate_of(view.spec["gate"])

@@ -16,7 +16,9 @@ MAX_PATCH = 16 * 1024 * 1024  # bytes; a longer change is known by its files' ow
 MAX_RANGE = 1000  # commits of a source that are looked at for other jobs' sources
 MAX_FOLLOWED = 1000  # commits by which the head moved
 PATCH_SECONDS = 30.0
-_DIFF = ("diff-tree", "-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--full-index")
+AT_ONCE = 64  # changes measured in one round
+_DIFF = ("diff-tree", "-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--full-index",
+         "--ignore-submodules=none")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +38,20 @@ class Patches:
     _rewound: bool = False
     _known: dict[tuple[str, tuple[str, ...]], Patch] = field(default_factory=dict)
 
-    def patch_id(self, uid: str) -> str:
-        """What stands for a job's change; empty where it can't be told."""
+    def patch_id(self, uid: str) -> str | None:
+        """What stands for a job's change; empty where nothing can, None where it isn't measured."""
         found = self.patches.get(uid)
-        return found.patch_id if found is not None else ""
+        return found.patch_id if found is not None else None
 
     def measure(self, git: Git, head: str, sources: Mapping[str, str], ranges: Mapping[str, frozenset[str]]) -> None:
-        """Find out what each source changes, by job UID; anew where the head took in some of it. `ranges`: commits
-        that each source brings, or brought when the job came. Raises GitError."""
+        """Find out what each source changes, by job UID; anew where the head took in some of it, and not all at once.
+        `ranges`: commits that each source brings, or brought when the job came. Raises GitError."""
         if head != self._head:
             self._follow(git, head, ranges)
-        for uid, source in sources.items():
-            if uid not in self.patches:
-                bases = tuple(sorted(git.run("merge-base", "--all", head, source, ok=(0, 1)).text.split()))
-                known = self._known.get((source, bases))
-                self.patches[uid] = self._known[source, bases] = known or patch_of(git, source, bases)
+        for uid, source in [one for one in sources.items() if one[0] not in self.patches][:AT_ONCE]:
+            bases = tuple(sorted(git.run("merge-base", "--all", head, source, ok=(0, 1)).text.split()))
+            known = self._known.get((source, bases))
+            self.patches[uid] = self._known[source, bases] = known or patch_of(git, source, bases)
 
     def _follow(self, git: Git, head: str, ranges: Mapping[str, frozenset[str]]) -> None:
         """The head moved. Merge bases stay where none of its new commits is one of the source's."""
@@ -88,10 +89,10 @@ def _identity(git: Git, base: str, source: str) -> bytes:
     patch = _patch(git, base, source)
     if patch is None or b"\0" in patch:  # `git patch-id` reads a line up to its first NUL
         return b"whole\0" + rows
-    found = git.run("patch-id", "--verbatim", input=patch).out.split()[:1]
+    found = git.run("patch-id", "--verbatim", input=patch).out
     fields = rows.split(b"\0")
     places = [head[:14] + head[-1:] + b"\0" + path for head, path in zip(fields[::2], fields[1::2], strict=False)]
-    return b"patch\0" + b"\0".join([*found, *places])
+    return b"patch\0" + b"\0".join([found, *places])
 
 
 def _patch(git: Git, base: str, source: str) -> bytes | None:

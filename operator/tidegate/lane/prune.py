@@ -11,7 +11,7 @@ KEPT_REVIEWS = 200  # of changes that are not in the queue now: they may be queu
 
 
 def outdated(
-    runs: Iterable[GateRunView], commits: Collection[str], trees: Collection[str], patches: Collection[str]
+    runs: Iterable[GateRunView], commits: Collection[str], trees: Collection[str], patches: Collection[str | None]
 ) -> list[GateRunView]:
     """Runs on none of these commits, trees and changes, but for the newest."""
     gated: list[GateRunView] = []

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +229,7 @@ class Lanes:
         open_jobs = tuple(job for job in seen.open if job not in cancelled and not job.meta.deleting)
         state.protect(protection_of(seen.lane))
         open_jobs = await self._admit(seen.lane, state, open_jobs)
-        seen = Seen(seen.lane, open_jobs, seen.ended, seen.runs, seen.pods)
+        seen = replace(seen, open=open_jobs)
         gates = gates_for(self._ctx, seen.lane, open_jobs)
         reviewed = {job.meta.uid: job.spec["sourceCommit"] for job in open_jobs if gates.reviews.get(job.meta.uid)}
         await self._threads.call(state.measure_changes, reviewed)
@@ -359,7 +361,7 @@ class Lanes:
         used = {run.spec["commit"] for run in seen.runs if not run.status.get("verdict")} | commits
         trees = {state.head_tree, *(rung.link.tree for rung in plan.ladder)}
         here = {state.reviews.patch_id(job.uid) for job in snap.jobs}
-        for run in outdated(seen.runs, used, trees, here):
+        for run in outdated(chain(seen.runs, *seen.reviews.values()), used, trees, here):
             await self._ctx.writer.delete("GateRun", run.meta.namespace, run.meta.name, uid=run.meta.uid)
         await self._threads.call(state.tidy, {job.uid for job in snap.jobs}, used, at_least=20)
 

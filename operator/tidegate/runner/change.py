@@ -15,7 +15,8 @@ from tidegate.runner.repository import patiently
 MAX_BYTES = 2 * 1024 * 1024  # of a change as text; what is longer is cut here and refused by the engine
 _SECONDS = 300.0
 _CHANGE = "refs/runner/change"
-_SHOWN = ("--no-renames", "--no-ext-diff", "--no-textconv", "--text", "--no-color", "--unified=10")
+_SHOWN = ("--no-renames", "--no-ext-diff", "--no-textconv", "--text", "--no-color", "--unified=10",
+          "--ignore-submodules=none")  # fmt: skip
 
 
 def fetch_change(git: Git, given: AgentInput) -> str:

@@ -207,8 +207,8 @@ class Lane:
             self.links[parent, uid] = Formed(commit, commit, parent, "Rebase")
             self.members[commit] = before | {number}
 
-    def verdicts(self, gate: Gate, commit: str) -> list[str]:
-        return [run.verdict for run in self.runs.get((gate.key, commit), ())]
+    def verdicts(self, gate: Gate, subject: str | None) -> list[str]:
+        return [run.verdict for run in self.runs.get((gate.key, subject or ""), ())]
 
     def all_verdicts(self, gate: Gate) -> list[str]:
         return [run.verdict for (key, _), runs in self.runs.items() if key == gate.key for run in runs]

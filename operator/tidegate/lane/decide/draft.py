@@ -25,7 +25,7 @@ class Draft:
     conflicted: dict[str, Conflict] = field(default_factory=dict)
     helpless: dict[str, list[Gate]] = field(default_factory=dict)  # jobs that failed gates that the head fails too
     undecided: bool = False  # some job waits for evidence about the head, or for a review
-    reviews: list[Start] = field(default_factory=list)
+    reviews: dict[tuple[str, str], Start] = field(default_factory=dict)  # to start, by gate key and patch
     again: list[float] = field(default_factory=list)
 
     def runs(self, gate: Gate, commit: str, tree: str) -> tuple[Run, ...]:

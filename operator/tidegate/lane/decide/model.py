@@ -108,7 +108,7 @@ class Job:
     denied: str = ""  # a person's words, where one denied it
     bypass: str = ""  # a person's words, where one ordered to land it without gates; then it has none
     reviews: tuple[Gate, ...] = ()  # what must approve of its change before it has a candidate
-    patch: str = ""  # stands for its change, wherever it is based; empty where it can't be reviewed
+    patch: str | None = None  # stands for its change, wherever it is based; empty where none can, None while unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,11 @@ def approved(draft: Draft, job: Job) -> bool:
     """Whether every review approves of a job's change. Otherwise the draft says what follows: nothing lands by it."""
     if not job.reviews:
         return True
+    if job.patch is None:
+        draft.undecided = True
+        draft.again.append(0.0)
+        draft.note(job, reasons.REVIEWING, "its change is about to be looked at")
+        return False
     if not job.patch:
         message = "its history has too many merge bases for a review: rebase it on the target branch"
         draft.endings.append(Ending(job.uid, FAILED, reasons.REVIEW_MISSING, message))
@@ -39,18 +44,18 @@ def approved(draft: Draft, job: Job) -> bool:
     for gate, finding in findings.items():
         if finding.state != PASSED:
             draft.wanted.add((gate.key, job.patch))
-            _want(draft, job, Start(gate, job.source, "", "", finding.start, job.uid, job.patch), finding)
+            _want(draft, Start(gate, job.source, "", "", finding.start, job.uid, job.patch), finding)
     return False
 
 
-def _want(draft: Draft, job: Job, start: Start, finding: Finding) -> None:
+def _want(draft: Draft, start: Start, finding: Finding) -> None:
     """Start it where it is due. Two jobs that bring the same change share its review."""
     if not finding.start:
         return
     if finding.not_before > draft.snapshot.now:
         draft.again.append(finding.not_before - draft.snapshot.now)
-    elif all((one.gate.key, one.patch) != (start.gate.key, job.patch) for one in draft.reviews):
-        draft.reviews.append(start)
+    else:
+        draft.reviews.setdefault((start.gate.key, start.patch), start)
 
 
 def startable(draft: Draft) -> tuple[Start, ...]:
@@ -58,4 +63,4 @@ def startable(draft: Draft) -> tuple[Start, ...]:
     runs = draft.snapshot.runs
     keys = {gate.key for job in draft.snapshot.jobs for gate in job.reviews}
     active = sum(not run.verdict for (key, _), found in runs.items() if key in keys for run in found)
-    return tuple(draft.reviews[: max(draft.snapshot.review_slots - active, 0)])
+    return tuple(draft.reviews.values())[: max(draft.snapshot.review_slots - active, 0)]
