@@ -113,6 +113,16 @@ def test_a_refusal_is_final_and_tells_the_findings(lane: Rounds) -> None:
     assert len(lane.runs("review")) == 1
 
 
+def test_a_missing_verdict_fails_the_job_and_the_change_may_be_queued_again(lane: Rounds) -> None:
+    lane.job("one", lane.change({"a": "2\n"}))
+    lane.rounds()
+    lane.say("review", "Failed", reason="ReviewMissing", endTime="2025-12-31T00:00:00Z")  # before all jobs were made
+    lane.rounds()
+    assert [run["spec"]["number"] for run in lane.runs("review")] == [1, 2]
+    lane.say("review", "Failed", reason="ReviewMissing", endTime="2026-02-01T00:00:00Z")
+    assert lane.of("one") == ("Failed", "NotApproved")
+
+
 def test_a_rebased_change_is_not_reviewed_again_and_a_changed_one_is(lane: Rounds) -> None:
     lane.job("one", lane.change({"a": "2\n"}))
     lane.rounds()

@@ -97,7 +97,8 @@ class World:
         view: GateRunView = self.ctx.cache.get(KEY)
         return view
 
-    def task(self, state: str, reason: str = "Completed", commit: str = "", owner: str = f"uid-{KEY.name}") -> None:
+    def task(self, state: str, reason: str = "Completed", commit: str = "", owner: str = f"uid-{KEY.name}",
+             labels: Object | None = None) -> None:  # fmt: skip
         done = {"Complete": "True", "Running": "Unknown"}.get(state, "False")
         status: Object = {
             "state": state,
@@ -106,7 +107,8 @@ class World:
         }
         owners = [{"controller": True, "uid": owner, "kind": "GateRun", "name": "x"}]
         spec = {"role": "Reviewer", "prompt": "p", "repository": {"url": self.repo.url}}
-        self.offer("AgentTask", task_name(self.run), spec, status, uid=UID, ownerReferences=owners)
+        self.offer("AgentTask", task_name(self.run), spec, status, uid=UID, ownerReferences=owners,
+                   labels=labels or {})  # fmt: skip
 
     def handoff(self, review: object) -> str:
         document = {"status": "Complete", "summary": "s", "review": review}
@@ -200,6 +202,14 @@ async def test_a_task_without_a_verdict_approves_of_nothing(
 async def test_anothers_task_of_that_name_is_no_review(world: World) -> None:
     world.task("Complete", commit=world.handoff(APPROVAL), owner="another")
     assert (await world.verdict())["reason"] == "NameTaken"
+
+
+async def test_the_task_of_an_earlier_run_of_that_name_is_waited_for_and_never_believed(world: World) -> None:
+    await world.verdict()
+    [task] = world.server.made
+    world.server.statuses.clear()
+    world.task("Complete", commit=world.handoff(APPROVAL), owner="earlier", labels=task["metadata"]["labels"])
+    assert "verdict" not in await world.verdict()
 
 
 async def test_a_remote_that_cant_be_read_decides_nothing(world: World) -> None:

@@ -268,6 +268,7 @@ def _evidence(runs: Iterable[GateRunView]) -> dict[tuple[str, str], tuple[Run, .
         run = Run(
             view.meta.name, int(view.spec.get("number") or 1), view.status.get("verdict") or "",
             ended.timestamp() if ended else 0.0, _counted(view.status),
+            silent=view.status.get("reason") == reasons.REVIEW_MISSING,
         )  # fmt: skip
         found.setdefault((gate.key, subject), []).append(run)
     return {key: tuple(sorted(group, key=lambda run: run.number)) for key, group in found.items()}

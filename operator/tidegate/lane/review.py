@@ -53,7 +53,7 @@ class Reviewers:
         if task is None:
             return await self._create(view)
         if task.meta.owner_uid != view.meta.uid:
-            return _taken(task.meta.name)
+            return _in_the_way(task, view)
         if task.state not in _ENDED:
             return None
         return await self._ended(view, task)
@@ -98,8 +98,8 @@ class Reviewers:
         except AlreadyExists:
             found = await self._ctx.kube.get("AgentTask", view.meta.namespace, task_name(view))
             self._ctx.cache.offer("AgentTask", found)
-            if TaskView.from_object(found).meta.owner_uid != view.meta.uid:
-                return _taken(task_name(view))
+            task = TaskView.from_object(found)
+            return None if task.meta.owner_uid == view.meta.uid else _in_the_way(task, view)
         except (Forbidden, Invalid) as error:
             return Verdict(INFRA, reasons.REVIEWER_UNAVAILABLE, error.message[:500])
         return None
@@ -153,8 +153,11 @@ def verdict_of(handoff: bytes | None, task: str) -> Verdict:
     return Verdict(FAILED, reasons.REVIEW_REFUSED, summary, log_tail=tail)
 
 
-def _taken(name: str) -> Verdict:
-    message = f"an AgentTask {name} that is not ours is in the way: delete it"
+def _in_the_way(task: TaskView, view: GateRunView) -> Verdict | None:
+    """That of an earlier run of the same name goes by itself; anybody else's stays."""
+    if (task.meta.labels or {}).get(names.LABEL_GATE_RUN) == view.meta.name:
+        return None
+    message = f"an AgentTask {task.meta.name} that is not ours is in the way: delete it"
     return Verdict(INFRA, reasons.NAME_TAKEN, message)
 
 

@@ -51,6 +51,17 @@ def test_one_refusal_is_final(world: World) -> None:
     assert (ending.reason, ending.message.split()[0]) == (reasons.NOT_APPROVED, "review")
 
 
+def test_a_missing_verdict_ends_its_job_and_is_not_held_against_the_change_later(world: World) -> None:
+    reviewed(world, "a", queued=1.0)
+    reviewed(world, "later", queued=9.0, source="other")
+    world.runs[REVIEW.key, "p"] = [Run("r1", 1, FAILED, 5.0, silent=True)]
+    made = world.plan()
+    assert [ending.uid for ending in made.endings] == ["a"]
+    assert [(start.job, start.number) for start in made.start] == [("later", 2)]
+    world.runs[REVIEW.key, "p"] = [Run("r1", 1, FAILED, 5.0)]
+    assert set(world.ended()) == {"a", "later"}
+
+
 def test_jobs_that_bring_the_same_change_share_its_review(world: World) -> None:
     reviewed(world, "a")
     reviewed(world, "b")

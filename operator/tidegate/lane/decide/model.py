@@ -83,6 +83,7 @@ class Run:
     verdict: str = ""
     ended: float = 0.0
     tests: Count | None = None
+    silent: bool = False  # a review that ended without a verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tidegate.api import reasons
 from tidegate.lane.decide.draft import Draft
 from tidegate.lane.decide.evidence import Finding, weigh, worst
-from tidegate.lane.decide.model import FAILED, INFRA, PASSED, Ending, Job, Start
+from tidegate.lane.decide.model import FAILED, INFRA, PASSED, Ending, Job, Run, Start
+
+VOID = "Void"  # counts for nothing but its number
 
 
 def approved(draft: Draft, job: Job) -> bool:
@@ -23,7 +27,7 @@ def approved(draft: Draft, job: Job) -> bool:
         return False
     limit = draft.snapshot.infra_limit * (1 + job.demotions)
     findings = {
-        gate: weigh(draft.snapshot.runs.get((gate.key, job.patch), ()), infra_limit=limit, final=True)
+        gate: weigh(_said(job, draft.snapshot.runs.get((gate.key, job.patch), ())), infra_limit=limit, final=True)
         for gate in job.reviews
     }
     state = worst(findings.values())
@@ -46,6 +50,12 @@ def approved(draft: Draft, job: Job) -> bool:
             draft.wanted.add((gate.key, job.patch))
             _want(draft, Start(gate, job.source, "", "", finding.start, job.uid, job.patch), finding)
     return False
+
+
+def _said(job: Job, runs: tuple[Run, ...]) -> list[Run]:
+    """What reviews said of a job's change. One that had no verdict ends the job that waited for it, and is nothing to
+    hold against the same change when it is queued again."""
+    return [replace(run, verdict=VOID) if run.silent and run.ended < job.queued else run for run in runs]
 
 
 def _want(draft: Draft, start: Start, finding: Finding) -> None:
