@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.repo import File, Repo
+from tidegate.clients import git_change
+from tidegate.clients.git import GitError
 from tidegate.lane import patches as module
 from tidegate.lane.patches import Patches, patch_of
 
@@ -44,6 +46,8 @@ def test_the_same_change_on_another_base_is_the_same(repo: Repo) -> None:
         ({"a": "\0" + LINES}, {"a": "\0\2" + LINES}),
         ({"a": LINES * 300 + "x\0y\n"}, {"a": LINES * 300 + "x\0z\n"}),
         ({"a": LINES * 300 + "x\0y\n"}, {"a": LINES * 300 + "x\0Z\n"}),
+        ({"a": ("120000", "x")}, {"a": ("120000", "z")}),
+        ({"a": LINES}, {"a": LINES.replace("line 5\n", "index 1..2\n@@ x\n")}),
     ],
 )
 def test_whatever_differs_makes_another_change(repo: Repo, before: dict[str, File], after: dict[str, File]) -> None:
@@ -52,6 +56,8 @@ def test_whatever_differs_makes_another_change(repo: Repo, before: dict[str, Fil
         ({"a": "x"}, {"a": "x", "d": ""}),
         ({"a": "\0" + LINES}, {"a": "\0\3" + LINES}),
         ({"a": LINES * 300 + "x\0y\n"}, {"a": LINES * 300 + "x\0w\n"}),
+        ({"a": "x"}, {"a": "z"}),
+        ({"a": LINES}, {"a": LINES.replace("line 5\n", "index 3..4\n@@ y\n")}),
     ]
     own = identity(repo, before, after)
     assert identity(repo, before, after) == own
@@ -86,11 +92,36 @@ def test_more_bases_than_can_be_reviewed_give_no_identity(repo: Repo) -> None:
     assert patch_of(repo.client(), commit, tuple(f"{n:040}" for n in range(9))).patch_id == ""
 
 
+def test_the_same_lines_at_another_place_are_another_change(repo: Repo) -> None:
+    """Two places alike in the three lines around them, as git shows by itself."""
+    functions = "".join(f"def {name}():\n    # {name}\n    a\n    b\n    c\n    d\n    e\n    f\n" for name in "xy")
+    one, other = functions.replace("    c\n", "    C\n", 1), functions[::-1].replace("\nc    ", "\nC    ", 1)[::-1]
+    assert identity(repo, {"a": functions}, {"a": one}) != identity(repo, {"a": functions}, {"a": other})
+
+
 def test_a_long_change_is_known_by_its_files(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_PATCH", 4096)
+    monkeypatch.setattr(module, "MAX_CHANGE_BYTES", 4096)
     first = identity(repo, {"a": LINES}, {"a": "x\n" * 20_000})
     assert identity(repo, {"a": LINES, "b": ""}, {"a": "x\n" * 20_000, "b": ""}) == first
     assert identity(repo, {"a": LINES}, {"a": "x\n" * 20_000 + "y\n"}) != first
+
+
+def test_a_change_that_takes_too_much_memory_or_time_is_known_by_its_files(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = "\n" * 6_000_000
+    base, source = repo.commit({"a": many}), repo.commit({"a": many + "x\n"})
+    assert git_change.change_text(repo.client(), base, source, 4096, 30) is None
+    small = repo.commit({"a": "1\n"}), repo.commit({"a": "2\n"})
+    assert b"+2" in (git_change.change_text(repo.client(), *small, 4096, 30) or b"")
+    assert git_change.change_text(repo.client(), *small, 4096, 0) is None
+    monkeypatch.setattr(module, "PATCH_SECONDS", 0)
+    assert patch_of(repo.client(), small[1], small[:1]).patch_id
+
+
+def test_a_base_that_is_not_there_is_an_error(repo: Repo) -> None:
+    with pytest.raises(GitError):
+        patch_of(repo.client(), repo.commit({"a": "1"}), ("1" * 40,))
 
 
 def test_a_head_that_takes_in_a_part_of_it_makes_another_change_of_it(repo: Repo) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_MERGE_BASES = 8
+MAX_CHANGE_BYTES = 2 * 1024 * 1024  # of a change as a diff; nobody is asked about a longer one
 MAX_SUMMARY = 1000
 MAX_FINDINGS = 20
 MAX_PATH = 256

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from tidegate.api.review import MAX_MERGE_BASES
-from tidegate.clients.git import Git, GitError, GitTimeoutError, Limits
+from tidegate.api.review import MAX_CHANGE_BYTES, MAX_MERGE_BASES
+from tidegate.clients.git import Git
+from tidegate.clients.git_change import change_text
 
-MAX_PATCH = 16 * 1024 * 1024  # bytes; a longer change is known by its files' own names
 MAX_RANGE = 1000  # commits of a source that are looked at for other jobs' sources
 MAX_FOLLOWED = 1000  # commits by which the head moved
 PATCH_SECONDS = 30.0
 AT_ONCE = 64  # changes measured in one round
-_DIFF = ("diff-tree", "-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--full-index",
-         "--ignore-submodules=none")  # fmt: skip
+_ROWS = ("diff-tree", "-r", "--no-renames", "--raw", "-z", "--ignore-submodules=none")
+_PLACES = re.compile(rb"^(index) [0-9a-f]+\.\.[0-9a-f]+|^(@@) .*$", re.MULTILINE)  # a line of content begins otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,40 +72,22 @@ class Patches:
 
 
 def patch_of(git: Git, source: str, bases: tuple[str, ...]) -> Patch:
-    """The change of a source against each of its bases, with git's own verbatim patch id, paths and modes."""
+    """The change of a source against each of its bases."""
     if len(bases) > MAX_MERGE_BASES:
         return Patch(bases[:MAX_MERGE_BASES], "")
     digest = hashlib.sha256()
     for base in bases or (git.text("hash-object", "-t", "tree", os.devnull),):
-        digest.update(_identity(git, base, source))
+        digest.update(hashlib.sha256(_identity(git, base, source)).digest())
     return Patch(bases, digest.hexdigest()[:40])
 
 
 def _identity(git: Git, base: str, source: str) -> bytes:
-    """Bytes that differ wherever two changes do. Where a patch id would overlook something, the files' own names in
-    git stand beside it: such a change is reviewed anew on each base."""
-    rows = git.run(*_DIFF, "--raw", "-z", base, f"{source}^{{tree}}").out
-    patch = _patch(git, base, source)
-    if patch is None or b"\0" in patch:  # `git patch-id` reads a line up to its first NUL
-        return b"whole\0" + rows
-    found = git.run("patch-id", "--verbatim", input=patch).out
-    fields = rows.split(b"\0")
-    places = [head[:14] + head[-1:] + b"\0" + path for head, path in zip(fields[::2], fields[1::2], strict=False)]
-    return b"patch\0" + b"\0".join([found, *places])
+    """Bytes that differ wherever two changes do: as `git patch-id --verbatim` has it, all that a review is shown but for
+    line numbers and the files' names in git. These stand for a change that is too long: it is another on each base.
 
-
-def _patch(git: Git, base: str, source: str) -> bytes | None:
-    """The patch as text, by way of a file since nobody knows its size before; None where it is too long."""
-    with tempfile.TemporaryDirectory(prefix="tidegate-patch-") as directory:
-        file = Path(directory) / "patch"
-        bounded = replace(git, limits=Limits(file_bytes=MAX_PATCH))
-        command = (*_DIFF, "-p", f"--output={file}", base, f"{source}^{{tree}}")
-        try:
-            done = bounded.run(*command, timeout=PATCH_SECONDS, ok=None)
-        except GitTimeoutError:
-            return None
-        if done.code == 0:
-            return file.read_bytes()
-        if file.exists() and file.stat().st_size >= MAX_PATCH:
-            return None
-        raise GitError(command, done.code, done.err)
+    Not that program's own id: it adds up the hashes of files, and somebody with many files can make a sum come out.
+    """
+    text = change_text(git, base, source, MAX_CHANGE_BYTES, PATCH_SECONDS)
+    if text is None:
+        return b"rows\0" + git.run(*_ROWS, base, f"{source}^{{tree}}").out
+    return b"text\0" + _PLACES.sub(rb"\1\2", text)

@@ -17,7 +17,7 @@ from tidegate.api.review import Review, read_review
 from tidegate.api.views import GateRunView, LaneView, TaskView, condition
 from tidegate.clients.git import BlobMissingError, Credentials, GitThreads, read_blob
 from tidegate.clients.task_refs import delete_refs
-from tidegate.errors import AlreadyExists, Forbidden, Invalid, PermanentError
+from tidegate.errors import AlreadyExists, Forbidden, Invalid, NotFound, PermanentError
 from tidegate.lane.decide.model import FAILED, INFRA, PASSED
 from tidegate.lane.messages import clean_text
 from tidegate.lane.verdict import LOG_BYTES, Verdict
@@ -87,10 +87,13 @@ class Reviewers:
         url, secret = str(repository["url"]), str(repository.get("credentialsSecretName") or "")
         return url, await git_credentials(self._ctx, view.meta.namespace, secret, url)
 
+    def _lane(self, view: GateRunView) -> LaneView | None:
+        name = (view.spec.get("laneRef") or {}).get("name") or ""
+        found: LaneView | None = self._ctx.cache.get(Key("MergeLane", view.meta.namespace, name))
+        return found
+
     async def _create(self, view: GateRunView) -> Verdict | None:
-        lane: LaneView | None = self._ctx.cache.get(
-            Key("MergeLane", view.meta.namespace, (view.spec.get("laneRef") or {}).get("name") or "")
-        )
+        lane = self._lane(view)
         if lane is None:
             return Verdict(INFRA, reasons.REVIEWER_UNAVAILABLE, "its MergeLane is gone")
         try:
@@ -111,11 +114,23 @@ class Reviewers:
             lost = ended.get("reason") == reasons.INFRASTRUCTURE_EXHAUSTED
             word, reason = (INFRA, reasons.REVIEWER_UNAVAILABLE) if lost else (FAILED, reasons.REVIEW_MISSING)
             return Verdict(word, reason, f"not approved: AgentTask {task.meta.name} gave no verdict: {why}")
+        if not await self._asked_by_us(view, task):
+            return _taken(task)
         try:
             data = await self._handoff(view, task)
         except PermanentError as error:
             return Verdict(INFRA, error.reason, f"not approved: {error.message}"[:500])
         return verdict_of(data, task.meta.name)
+
+    async def _asked_by_us(self, view: GateRunView, task: TaskView) -> bool:
+        """Whether the task asks of whom and what we ask: who may make AgentTasks can make one that looks like ours."""
+        lane = self._lane(view)
+        try:
+            live = await self._ctx.kube.get("AgentTask", task.meta.namespace, task.meta.name)
+        except NotFound:
+            return False
+        wanted = review_task(view, lane)["spec"] if lane is not None else {}
+        return bool(wanted) and live["metadata"]["uid"] == task.meta.uid and asks_the_same(live["spec"], wanted)
 
     async def _handoff(self, view: GateRunView, task: TaskView) -> bytes | None:
         """The handoff in the commit that the attempt recorded: whoever moves the ref changes nothing."""
@@ -153,10 +168,26 @@ def verdict_of(handoff: bytes | None, task: str) -> Verdict:
     return Verdict(FAILED, reasons.REVIEW_REFUSED, summary, log_tail=tail)
 
 
+def asks_the_same(spec: Object, wanted: Object) -> bool:
+    """Whether a task's spec holds what is wanted, and nothing else but defaults. Pure."""
+    more = spec.keys() - wanted.keys() - {"priority", "desiredState"}
+    return _holds(spec, wanted) and not any(spec[name] for name in more)
+
+
+def _holds(given: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict):
+        return isinstance(given, dict) and all(_holds(given.get(name), value) for name, value in wanted.items())
+    return bool(given == wanted)
+
+
 def _in_the_way(task: TaskView, view: GateRunView) -> Verdict | None:
-    """That of an earlier run of the same name goes by itself; anybody else's stays."""
-    if (task.meta.labels or {}).get(names.LABEL_GATE_RUN) == view.meta.name:
+    """That of an earlier run of the same name goes with its owner; anybody else's stays."""
+    if task.meta.owner_uid and (task.meta.labels or {}).get(names.LABEL_GATE_RUN) == view.meta.name:
         return None
+    return _taken(task)
+
+
+def _taken(task: TaskView) -> Verdict:
     message = f"an AgentTask {task.meta.name} that is not ours is in the way: delete it"
     return Verdict(INFRA, reasons.NAME_TAKEN, message)
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from dataclasses import replace
 from pathlib import Path
 
+from tidegate.api.review import MAX_CHANGE_BYTES
 from tidegate.api.wire import AgentInput
-from tidegate.clients.git import Git, GitError, Limits
+from tidegate.clients.git import Git
+from tidegate.clients.git_change import change_text
 from tidegate.runner.checkout import fetch_commit
 from tidegate.runner.repository import patiently
 
-MAX_BYTES = 2 * 1024 * 1024  # of a change as text; what is longer is cut here and refused by the engine
 _SECONDS = 300.0
 _CHANGE = "refs/runner/change"
-_SHOWN = ("--no-renames", "--no-ext-diff", "--no-textconv", "--text", "--no-color", "--unified=10",
-          "--ignore-submodules=none")  # fmt: skip
 
 
 def fetch_change(git: Git, given: AgentInput) -> str:
@@ -33,24 +30,15 @@ def _fetch_base(git: Git, given: AgentInput, base: str, ref: str) -> None:
 
 
 def write_change(git: Git, given: AgentInput, path: Path) -> None:
-    """Write what the change does to each of its bases, in at most MAX_BYTES + 1 bytes. Every file is shown as text:
-    the change's own attributes hide nothing."""
+    """Write what the change does to each of its bases. The file of a change that is too long has a byte more than
+    MAX_CHANGE_BYTES, by which the engine can tell. Raises GitError."""
     path.unlink(missing_ok=True)
     empty = git.text("hash-object", "-t", "tree", os.devnull)
     with path.open("wb") as out:
         for base in given.review_bases or [empty]:
-            out.write(_shown(git, base, given.review_commit)[: MAX_BYTES + 1 - out.tell()])
+            text = change_text(git, base, given.review_commit, MAX_CHANGE_BYTES, _SECONDS)
+            if text is None or out.tell() + len(text) > MAX_CHANGE_BYTES:
+                out.truncate(MAX_CHANGE_BYTES + 1)
+                break
+            out.write(text)
     path.chmod(0o444)
-
-
-def _shown(git: Git, base: str, commit: str) -> bytes:
-    """The beginning of the difference, by way of a file: the whole may be larger than our memory."""
-    with tempfile.TemporaryDirectory(prefix="tidegate-change-") as directory:
-        file = Path(directory) / "diff"
-        bounded = replace(git, limits=Limits(file_bytes=MAX_BYTES + 1))
-        command = ("diff-tree", "-r", "-p", *_SHOWN, f"--output={file}", base, f"{commit}^{{tree}}")
-        done = bounded.run(*command, timeout=_SECONDS, ok=None)
-        if done.code != 0 and not (file.exists() and file.stat().st_size > MAX_BYTES):
-            raise GitError(command, done.code, done.err)
-        with file.open("rb") as content:
-            return content.read(MAX_BYTES + 1)

@@ -52,7 +52,7 @@ def settings(
     if given.engine == "Script":
         words = [prompt] if given.prompt.startswith("#!") else ["sh", prompt]
     elif given.engine in OWN_ENGINES and not given.command:
-        words = ["python", "-m", "tidegate.runner", OWN_ENGINES[given.engine]]
+        words = ["python", "-P", "-m", "tidegate.runner", OWN_ENGINES[given.engine]]  # not from the workspace
     else:
         words = given.command
     variables = {

@@ -55,7 +55,7 @@ def approved(draft: Draft, job: Job) -> bool:
 def _said(job: Job, runs: tuple[Run, ...]) -> list[Run]:
     """What reviews said of a job's change. One that had no verdict ends the job that waited for it, and is nothing to
     hold against the same change when it is queued again."""
-    return [replace(run, verdict=VOID) if run.silent and run.ended < job.queued else run for run in runs]
+    return [replace(run, verdict=VOID) if run.silent and run.ended <= job.queued else run for run in runs]
 
 
 def _want(draft: Draft, start: Start, finding: Finding) -> None:
