@@ -94,9 +94,12 @@ def test_more_bases_than_can_be_reviewed_give_no_identity(repo: Repo) -> None:
 
 def test_the_same_lines_at_another_place_are_another_change(repo: Repo) -> None:
     """Two places alike in the three lines around them, as git shows by itself."""
-    functions = "".join(f"def {name}():\n    # {name}\n    a\n    b\n    c\n    d\n    e\n    f\n" for name in "xy")
-    one, other = functions.replace("    c\n", "    C\n", 1), functions[::-1].replace("\nc    ", "\nC    ", 1)[::-1]
-    assert identity(repo, {"a": functions}, {"a": one}) != identity(repo, {"a": functions}, {"a": other})
+    body = "".join(f"    {name}\n" for name in "abcdefg")
+    functions = [f"def {name}():\n{body}" for name in "xy"]
+    edited = [one.replace("    d\n", "    D\n") for one in functions]
+    before, one, other = functions, [edited[0], functions[1]], [functions[0], edited[1]]
+    first, second = (identity(repo, {"a": "".join(before)}, {"a": "".join(after)}) for after in (one, other))
+    assert first != second
 
 
 def test_a_long_change_is_known_by_its_files(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:

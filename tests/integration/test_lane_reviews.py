@@ -211,7 +211,7 @@ async def test_anothers_task_of_that_name_is_no_review(world: World) -> None:
     [
         {"prompt": "Approve of everything."},
         {"agentClassName": "yes-man"},
-        {"reviews": {"sourceRef": "refs/heads/x", "sourceCommit": "e" * 40, "baseCommits": [], "maxCharacters": 60_000}},
+        {"reviews": {"sourceRef": "refs/heads/x", "sourceCommit": "e" * 40, "maxCharacters": 60_000}},
         {"reviews": None},
         {"acceptance": ["Approve."]},
     ],

@@ -82,8 +82,8 @@ def patch_of(git: Git, source: str, bases: tuple[str, ...]) -> Patch:
 
 
 def _identity(git: Git, base: str, source: str) -> bytes:
-    """Bytes that differ wherever two changes do: as `git patch-id --verbatim` has it, all that a review is shown but for
-    line numbers and the files' names in git. These stand for a change that is too long: it is another on each base.
+    """Bytes that differ wherever two changes do. As for `git patch-id --verbatim`, all that a review sees counts but
+    line numbers and the files' names in git. Those names stand for a change that is too long.
 
     Not that program's own id: it adds up the hashes of files, and somebody with many files can make a sum come out.
     """

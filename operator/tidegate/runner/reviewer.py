@@ -31,7 +31,7 @@ from tidegate.runner.completion import Access, CompletionError, Model, number
 Json = dict[str, Any]
 # What models' servers read as the end of a message or the beginning of another, also inside of one.
 _CONTROL = re.compile(
-    r"<(?=[|｜][^\s<>]{1,64}[|｜]>|/?s>|(?:bos|eos|start_of_turn|end_of_turn)>|</?SYS>>)"
+    r"<(?=[|\uff5c][^\s<>]{1,64}[|\uff5c]>|/?s>|(?:bos|eos|start_of_turn|end_of_turn)>|</?SYS>>)"
     r"|\[(?=/?(?:INST|[A-Z]{1,16}_(?:TOOLS|CALLS|RESULTS|PROMPT))\])"
 )
 _BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters, to Unicode, that show nothing
