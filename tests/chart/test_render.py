@@ -187,9 +187,10 @@ def test_profiles_run_what_they_promise() -> None:
     assert [gate["name"] for gate in both] == list(gates["strict"])
 
 
-def test_strict_has_changes_reviewed_where_a_class_is_named() -> None:
-    review = {"agentClass": "reviewer", "instructions": "Mind: dates", "maxCharacters": 20_000}
-    profiles = of_kind(rendered({"gates": {"review": review}}), "GateProfile")
+def test_strict_has_changes_reviewed_where_there_is_a_model() -> None:
+    review: Object = {"instructions": "Mind: dates", "maxCharacters": 20_000}
+    gateway = {"upstream": "https://models.example.org/v1"}
+    profiles = of_kind(rendered({"gates": {"review": review}, "gateway": gateway}), "GateProfile")
     assert [gate["name"] for gate in profiles["standard"]["spec"]["gates"]] == ["typecheck", "lint", "tests"]
     assert profiles["strict"]["spec"]["gates"][-1] == {
         "name": "review",
@@ -198,6 +199,12 @@ def test_strict_has_changes_reviewed_where_a_class_is_named() -> None:
     }
     engine = of_kind(rendered({}), "AgentClass")["reviewer"]["spec"]["engine"]
     assert engine == {"protocol": "Reviewer"}
+    own: Object = {"gates": {"review": {"agentClass": "own"}}}
+    off: Object = {"gates": {"review": {"agentClass": ""}}, "gateway": gateway}
+    gone: Object = {"agentClasses": {"reviewer": None}, "gateway": gateway}
+    for values, last in ((own, "review"), (off, "integration"), (gone, "integration"), ({}, "integration")):
+        gates = of_kind(rendered(values), "GateProfile")["strict"]["spec"]["gates"]
+        assert gates[-1]["name"] == last, values
 
 
 def test_other_languages_have_profiles_where_the_platform_gives_an_image() -> None:

@@ -92,6 +92,17 @@ def test_what_cant_be_told_apart_or_is_not_known_yet_is_never_passed(world: Worl
     assert (made.start, made.ladder, made.again_after) == ((), (), 0.0)
 
 
+def test_a_new_leader_ends_nothing_before_it_knows_each_change(world: World) -> None:
+    reviewed(world, "a", patch=None)
+    world.run("p", PASSED, REVIEW)
+    world.run("H+a", "")
+    world.run("q", "", REVIEW)
+    made = world.plan()
+    assert (made.cancel, made.start, made.again_after) == ((), (), 0.0)
+    world.jobs[0] = replace(world.jobs[0], patch="p")
+    assert world.plan().cancel == ("review:q:1",)
+
+
 def test_the_cluster_s_failures_are_tried_again_with_a_pause_and_then_at_the_end_of_the_queue(world: World) -> None:
     reviewed(world, "a")
     world.runs[REVIEW.key, "p"] = [Run("r1", 1, INFRA, world.now)]

@@ -347,7 +347,7 @@ def _finish(draft: Draft, queue: list[Job], runaway: bool) -> Plan:
     # several jobs may ask for the same run of the head: it takes one slot
     starts = list(dict.fromkeys(start for _, _, start in sorted(draft.starts, key=lambda one: one[:2])))
     active = [(key, run) for key, runs in snapshot.runs.items() for run in runs if not run.verdict]
-    keep_all = bool(draft.form)  # the ladder isn't known to its end yet
+    keep_all = bool(draft.form or draft.unmeasured)  # the ladder isn't known to its end yet
     keep_all |= snapshot.frozen or runaway
     cancel = [] if keep_all else sorted(run.name for key, run in active if key not in draft.wanted)
     passed_ever = {key for (key, _), runs in snapshot.runs.items() if any(run.verdict == PASSED for run in runs)}

@@ -17,7 +17,7 @@ def approved(draft: Draft, job: Job) -> bool:
     if not job.reviews:
         return True
     if job.patch is None:
-        draft.undecided = True
+        draft.undecided = draft.unmeasured = True
         draft.again.append(0.0)
         draft.note(job, reasons.REVIEWING, "its change is about to be looked at")
         return False
