@@ -173,6 +173,18 @@ def test_no_more_than_so_many_reviews_are_under_way(lane: Rounds) -> None:
     assert len(lane.runs("review")) == 7
 
 
+def test_a_round_in_which_nothing_happened_writes_nothing_however_many_wait_for_reviews(lane: Rounds) -> None:
+    for number in range(30):
+        lane.job(f"j{number}", lane.change({"a": f"{number + 5}\n"}))
+    lane.rounds(8)
+    before = len(lane.api.events)
+    lane.rounds()
+    assert len(lane.api.events) == before
+    lane.say("review", "Failed")
+    written = {(kind, obj["metadata"]["name"]) for kind, _, obj in lane.api.events[before:]}
+    assert len([one for one in written if one[0] == "GateRun"]) == 2 * 4
+
+
 def test_without_its_reviewer_a_change_waits_and_says_why(lane: Rounds) -> None:
     lane.api.delete("AgentClass", "", "reviewer", None)
     lane.job("one", lane.change({"a": "2\n"}))
