@@ -19,6 +19,7 @@ from dev.demo.services import SERVICES, SYSTEM, Built
 
 IMAGES = (sys.executable, str(ROOT / "dev/images/cli.py"))
 EMBEDDED_MODEL = "qwen2.5-coder-1.5b-instruct"
+EMBEDDED_CHARACTERS = 12_000  # of a change under review, besides question and answer, in 8192 tokens
 KEY_SECRET = "model-key"
 RELEASE = "tidegate"
 
@@ -89,6 +90,8 @@ def install_chart(kubectl: Kubectl, model: Model, images: dict[str, Built]) -> N
         },
         "agents": {"model": model.name},
     }
+    if not model.upstream:
+        values["gates"] = {"review": {"maxCharacters": EMBEDDED_CHARACTERS}}
     if model.key:
         secret = {
             "apiVersion": "v1",

@@ -63,6 +63,7 @@ PATH_TOKEN = "/var/run/secrets/tidegate/gateway/token"  # noqa: S105 - a path
 FILE_ENTRY = f"{PATH_TOOLS}/entry"
 FILE_READY = f"{PATH_TOOLS}/ready"  # made by `publisher` once a SIGTERM can't be lost; the entry script waits for it
 FILE_PROMPT = f"{PATH_INPUT}/prompt"
+FILE_CHANGE = f"{PATH_INPUT}/change"  # of a review: the change as text
 FILE_HANDOFF = f"{PATH_OUTPUT}/handoff.json"
 FILE_EXIT = f"{PATH_OUTPUT}/exit"
 FILE_LOG = f"{PATH_OUTPUT}/log"

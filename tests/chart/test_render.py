@@ -187,6 +187,26 @@ def test_profiles_run_what_they_promise() -> None:
     assert [gate["name"] for gate in both] == list(gates["strict"])
 
 
+def test_strict_has_changes_reviewed_where_there_is_a_model() -> None:
+    review: Object = {"instructions": "Mind: dates", "maxCharacters": 20_000}
+    gateway = {"upstream": "https://models.example.org/v1"}
+    profiles = of_kind(rendered({"gates": {"review": review}, "gateway": gateway}), "GateProfile")
+    assert [gate["name"] for gate in profiles["standard"]["spec"]["gates"]] == ["typecheck", "lint", "tests"]
+    assert profiles["strict"]["spec"]["gates"][-1] == {
+        "name": "review",
+        "review": {"agentClassName": "reviewer", "maxCharacters": 20_000, "instructions": "Mind: dates"},
+        "timeoutSeconds": 600,
+    }
+    engine = of_kind(rendered({}), "AgentClass")["reviewer"]["spec"]["engine"]
+    assert engine == {"protocol": "Reviewer"}
+    own: Object = {"gates": {"review": {"agentClass": "own"}}}
+    off: Object = {"gates": {"review": {"agentClass": ""}}, "gateway": gateway}
+    gone: Object = {"agentClasses": {"reviewer": None}, "gateway": gateway}
+    for values, last in ((own, "review"), (off, "integration"), (gone, "integration"), ({}, "integration")):
+        gates = of_kind(rendered(values), "GateProfile")["strict"]["spec"]["gates"]
+        assert gates[-1]["name"] == last, values
+
+
 def test_other_languages_have_profiles_where_the_platform_gives_an_image() -> None:
     image = {"registry": "registry.example.org", "repository": "node", "tag": "20"}
     mirror = [{"cidr": "192.0.2.0/24"}]
@@ -209,7 +229,7 @@ def test_other_languages_have_profiles_where_the_platform_gives_an_image() -> No
 def test_a_class_can_be_left_out_or_added() -> None:
     spec: Object = {"image": "registry.example.org/a:1", "engine": {"protocol": "Script"}}
     classes = of_kind(rendered({"agentClasses": {"default": None, "script": spec}}), "AgentClass")
-    assert set(classes) == {"planner", "script"}
+    assert set(classes) == {"planner", "reviewer", "script"}
     assert classes["script"]["spec"] == spec
     aider = of_kind(rendered({"agents": {"model": "m"}}), "AgentClass")["default"]["spec"]
     assert (aider["model"], aider["image"]) == ("m", "localhost/tidegate/agent-aider:0.1.0")

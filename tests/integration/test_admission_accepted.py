@@ -72,6 +72,27 @@ SMALLEST: list[tuple[str, Object]] = [
     ("AgentClass", {"engine": {"protocol": "Script"}, "image": "localhost/agent@sha256:" + "0" * 64}),
     ("GateProfile", {"gates": [{"name": "t", "image": "a", "command": ["true"]}]}),
     ("GateProfile", {"gates": [{"name": "t", "http": {"url": "http://policy.team-a.svc:8080/check"}}]}),
+    ("GateProfile", {"gates": [{"name": "t", "review": {"agentClassName": "reviewer"}}]}),
+    ("AgentClass", {"engine": {"protocol": "Reviewer"}}),
+    (
+        "GateRun",
+        {
+            "repository": {"url": URL},
+            "commit": COMMIT,
+            "fetchRef": "refs/heads/main",
+            "gate": {"name": "t", "review": {"agentClassName": "reviewer"}},
+            "change": {"patchId": COMMIT, "baseCommits": [COMMIT]},
+        },
+    ),
+    (
+        "AgentTask",
+        {
+            "repository": {"url": URL},
+            "prompt": "p",
+            "role": "Reviewer",
+            "reviews": {"sourceRef": "refs/heads/x", "sourceCommit": COMMIT, "baseCommits": [COMMIT]},
+        },
+    ),
 ]
 
 

@@ -13,6 +13,10 @@ from tests.support.valid import COMMIT, GATE, REMOVED, SPECS, changed, valid
 pytestmark = pytest.mark.cluster
 
 SERVICE = {"name": "a", "http": {"url": "https://a.b/c"}}
+REVIEW = {"name": "a", "review": {"agentClassName": "reviewer"}}
+REVIEWS = {"sourceRef": "refs/tidegate/tasks/b", "sourceCommit": COMMIT}
+REVIEWER = {"repository": {"url": "https://a.b/c.git"}, "prompt": "p", "role": "Reviewer"}
+CHANGE = {"patchId": COMMIT}
 TASK = {"name": "t", "prompt": "p"}
 ANSWER = {"decision": "Approved", "laneName": "mathkit-main-0123456789", "sourceCommit": COMMIT, "by": "ann"}
 BYPASS = {"laneName": "mathkit-main-0123456789", "sourceCommit": COMMIT, "by": "ann", "reason": "the gate is broken"}
@@ -138,6 +142,18 @@ BAD: list[tuple[str, str, Any, str]] = [
         {"buildRef": {"name": "b"}, "prompt": "p", "role": "Fixer", "resolves": {**RESOLVES, "sourceRef": "x"}},
         "spec.resolves.sourceRef",
     ),
+    ("AgentTask", "spec.reviews", REVIEWS, "reviews is for Reviewers that stand alone"),
+    (
+        "AgentTask",
+        "spec",
+        {"buildRef": {"name": "b"}, "prompt": "p", "role": "Reviewer", "reviews": REVIEWS},
+        "reviews is for Reviewers that stand alone",
+    ),
+    ("AgentTask", "spec", {**REVIEWER, "reviews": {**REVIEWS, "sourceRef": "x"}}, "spec.reviews.sourceRef"),
+    ("AgentTask", "spec", {**REVIEWER, "reviews": {**REVIEWS, "sourceCommit": "x"}}, "spec.reviews.sourceCommit"),
+    ("AgentTask", "spec", {**REVIEWER, "reviews": {**REVIEWS, "baseCommits": ["x"]}}, "spec.reviews.baseCommits[0]"),
+    ("AgentTask", "spec", {**REVIEWER, "reviews": {**REVIEWS, "maxCharacters": 999}}, "spec.reviews.maxCharacters"),
+    ("AgentTask", "spec", {**REVIEWER, "reviews": {**REVIEWS, "maxCharacters": 10**7}}, "spec.reviews.maxCharacters"),
     ("BuildRequest", "spec.merge.maxConflictFixTasks", -1, "spec.merge.maxConflictFixTasks"),
     ("BuildRequest", "spec.merge.maxConflictFixTasks", 1001, "spec.merge.maxConflictFixTasks"),
     # MergeJob
@@ -194,6 +210,11 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("GateRun", "spec.gate", REMOVED, "spec.gate"),
     ("GateRun", "spec.gate.timeoutSeconds", 0, "spec.gate.timeoutSeconds"),
     ("GateRun", "spec.gate.input", "Files", "spec.gate.input"),
+    ("GateRun", "spec.change", CHANGE, "change is for gates with review"),
+    ("GateRun", "spec.gate", REVIEW, "change is for gates with review"),
+    ("GateRun", "spec.change", {"patchId": "x"}, "spec.change.patchId"),
+    ("GateRun", "spec.change", {**CHANGE, "baseCommits": ["main"]}, "spec.change.baseCommits[0]"),
+    ("GateRun", "spec.change", {**CHANGE, "baseCommits": [f"{n:040}" for n in range(9)]}, "spec.change.baseCommits"),
     # AgentClass
     ("AgentClass", "spec.image", REMOVED, "spec.image"),
     ("AgentClass", "spec.image", "two words", "spec.image"),
@@ -239,6 +260,30 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("GateProfile", "spec.gates.0", {"name": "a", "http": {"url": "https://a.b/?token=x"}}, "spec.gates[0].http.url"),
     ("GateProfile", "spec.gates.0.http", {"url": "https://a.b", "timeoutSeconds": 301}, "http.timeoutSeconds"),
     ("GateProfile", "spec.gates.0.http", {"url": "https://a.b", "token": {"key": "a"}}, "http.token.secretName"),
+    ("GateProfile", "spec.gates.0.review", REVIEW["review"], "spec.gates[0].image"),
+    ("GateProfile", "spec.gates.0", {**SERVICE, **REVIEW}, "or http, or review"),
+    ("GateProfile", "spec.gates.0", {**REVIEW, "tests": {"paths": ["a"]}}, "spec.gates[0].review"),
+    ("GateProfile", "spec.gates.0", {**REVIEW, "egress": [{"cidr": "192.0.2.0/24"}]}, "spec.gates[0].review"),
+    ("GateProfile", "spec.gates.0", {"name": "a", "review": {}}, "spec.gates[0].review.agentClassName"),
+    ("GateProfile", "spec.gates.0", {"name": "a", "review": {"agentClassName": "A B"}}, "review.agentClassName"),
+    (
+        "GateProfile",
+        "spec.gates.0",
+        {"name": "a", "review": {"agentClassName": "a", "instructions": "x" * 1025}},
+        "review.instructions",
+    ),
+    (
+        "GateProfile",
+        "spec.gates.0",
+        {"name": "a", "review": {"agentClassName": "a", "maxCharacters": 999}},
+        "review.maxCharacters",
+    ),
+    (
+        "GateProfile",
+        "spec.gates.0",
+        {"name": "a", "review": {"agentClassName": "a", "maxCharacters": 1_000_001}},
+        "review.maxCharacters",
+    ),
     ("GateProfile", "spec.gates.0.name", "type_check", "spec.gates[0].name"),
     ("GateProfile", "spec.gates.0.command", [], "spec.gates[0].command"),
     ("GateProfile", "spec.gates.0.image", REMOVED, "spec.gates[0].image"),

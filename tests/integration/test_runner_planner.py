@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.model_server import Model
 
 GOOD = {
     "summary": "Two modules.",
@@ -26,44 +26,6 @@ GOOD = {
 BAD = {"summary": "x", "tasks": [{**GOOD["tasks"][0], "scope": ["../etc"]}]}  # type: ignore[dict-item]
 
 
-class Model:
-    """What the server was asked, and what it will answer: a text, or an HTTP status."""
-
-    def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.tokens: list[str] = []
-        self.answers: list[str | int] = []
-        model = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.reply(200, {"data": [{"id": "the-model"}]})
-
-            def do_POST(self) -> None:
-                assert self.path == "/v1/chat/completions"
-                model.tokens.append(self.headers.get("Authorization", ""))
-                model.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                answer = model.answers.pop(0)
-                if isinstance(answer, int):
-                    self.reply(answer, {"error": {"message": "told so"}})
-                else:
-                    choice = {"message": {"content": answer}}
-                    self.reply(200, {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 20}})
-
-            def reply(self, status: int, document: dict[str, Any]) -> None:
-                body = json.dumps(document).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
-
-
 class Agent:
     def __init__(self, root: Path, model: Model) -> None:
         self.root, self.model = root, model
@@ -72,7 +34,8 @@ class Agent:
         (root / "tests/test_primes.py").write_text('primes = pytest.importorskip("mathkit.primes")\n')
         (root / "loop").symlink_to(root)
         self.environment = {
-            "PATH": os.environ["PATH"], "OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "pod-token",
+            "PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            "OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "pod-token",
             "TIDEGATE_PROMPT_FILE": str(root.parent / "prompt"), "TIDEGATE_HANDOFF_FILE": str(root.parent / "handoff"),
             "TIDEGATE_ATTEMPT": "2", "TIDEGATE_MODEL": "",
         }  # fmt: skip
@@ -87,12 +50,9 @@ class Agent:
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Agent]:
-    model = Model()
-    threading.Thread(target=model.server.serve_forever, args=(0.02,), daemon=True).start()
     (tmp_path / "repository").mkdir()
-    yield Agent(tmp_path / "repository", model)
-    model.server.shutdown()
-    model.server.server_close()
+    with Model() as model:
+        yield Agent(tmp_path / "repository", model)
 
 
 def test_a_plan_becomes_the_handoff(agent: Agent) -> None:

@@ -18,7 +18,7 @@ SPECIAL: dict[str, Any] = {
     "minimumPercent": "99.9999",
 }
 # Fields that exclude another one: left out.
-LEFT_OUT = {"requestFrom", "buildRef", "cidr", "http"}
+LEFT_OUT = {"requestFrom", "buildRef", "cidr", "http", "review", "change"}
 
 
 class UnboundedError(AssertionError):

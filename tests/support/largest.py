@@ -29,6 +29,7 @@ def largest_spec(kind: KindInfo) -> Object:
             _plan(spec["planning"])
         case "AgentTask":
             del spec["resolves"]  # only beside buildRef, in whose place the bigger `repository` stands
+            spec["role"] = "Reviewer"
         case "AgentClass":
             _share(MAX_ENGINE_TEXT, [spec["engine"]])
         case "GateProfile":

@@ -22,7 +22,12 @@ def gate_key(definition: Definition) -> str:
 
 def by_tree(definition: Definition) -> bool:
     """Whether the gate sees files alone, so that its verdict holds for every commit with the same ones."""
-    return definition.get("input", TREE) == TREE and not definition.get("http")
+    return definition.get("input", TREE) == TREE and not about_change(definition)
+
+
+def about_change(definition: Definition) -> bool:
+    """Whether the gate decides about a change, not about what a head is like: a service or a review."""
+    return bool(definition.get("http") or definition.get("review"))
 
 
 def judged(definition: Definition) -> bool:

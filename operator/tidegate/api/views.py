@@ -94,6 +94,7 @@ class TaskView:
     gate_profile: str
     retry_limit: int | None  # of a task that stands alone
     resolves: dict[str, Any] | None  # of a Fixer: the change in conflict
+    reviews: dict[str, Any] | None  # of a Reviewer that stands alone: the change
     scope: tuple[str, ...]  # of a task that a person made; empty for the operator's own
     allow_fewer_tests: bool  # of a task that stands alone
 
@@ -127,6 +128,7 @@ class TaskView:
             gate_profile=intern(spec.get("gateProfileName") or ""),
             retry_limit=spec.get("retryLimit"),
             resolves=spec.get("resolves"),
+            reviews=spec.get("reviews"),
             scope=() if _is_ours(obj) else tuple(spec.get("scope") or ()),
             allow_fewer_tests=bool(spec.get("allowFewerTests")),
         )

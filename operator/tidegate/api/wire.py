@@ -52,7 +52,7 @@ class AgentInput(Document):
     attempt: int
     role: str = "Worker"
     prompt: str = ""
-    engine: str = "Exec"  # Exec | Script | Planner
+    engine: str = "Exec"  # Exec | Script | Planner | Reviewer
     command: list[str] = field(default_factory=list)  # of the engine, with its arguments
     timeout_seconds: int = 1800
     stop_seconds: int = 10
@@ -71,6 +71,14 @@ class AgentInput(Document):
     allowed_protocols: str = "https:ssh"  # for GIT_ALLOW_PROTOCOL
     merge_ref: str = ""  # of a Fixer: where the change in conflict stands
     merge_commit: str = ""  # the change, merged into the base for the workspace, conflict markers left
+    review_ref: str = ""  # of a review: where the change stands
+    review_commit: str = ""  # the change: its files are the workspace
+    review_bases: list[str] = field(default_factory=list)  # where it left the target branch
+
+    @property
+    def handoff_only(self) -> bool:
+        """Whether the handoff is all that is asked for."""
+        return self.role == "Planner" or bool(self.review_commit)
 
 
 @dataclass(frozen=True, slots=True)

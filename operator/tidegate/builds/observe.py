@@ -10,7 +10,7 @@ import orjson
 
 from tidegate import names
 from tidegate.api import reasons
-from tidegate.api.gates import Definition, merged
+from tidegate.api.gates import Definition, about_change, merged
 from tidegate.api.views import BuildView, GateRunView, LaneView, ProfileView, TaskView, condition
 from tidegate.builds import objects, status
 from tidegate.builds.decide.planning import PLANNER_ATTEMPTS, needs_source
@@ -150,7 +150,7 @@ class Observer:
             groups.append(found.spec.get("gates") or ())
         gates: dict[str, dict[str, Any]] = {}
         for gate in merged(groups):
-            if not gate.get("http"):  # a service decides about changes, not about a head
+            if not about_change(gate):
                 gates.setdefault(gate["name"], dict(gate))
         return tuple(gates.values()), None
 

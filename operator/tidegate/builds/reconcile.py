@@ -18,8 +18,8 @@ from tidegate.builds.decide.lifecycle import DELETION_LIMIT
 from tidegate.builds.decide.world import World
 from tidegate.builds.index import BuildIndex
 from tidegate.builds.observe import FINISHED_INDEX, LANE_INDEX, SWEEP_INDEX, Observer
-from tidegate.builds.refs import delete_refs
 from tidegate.clients.git import GitThreads
+from tidegate.clients.task_refs import delete_refs
 from tidegate.errors import KubeError, PermanentError, TransientError
 from tidegate.runtime.conditions import set_condition
 from tidegate.runtime.context import Context, rfc3339

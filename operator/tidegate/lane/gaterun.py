@@ -15,6 +15,7 @@ from tidegate.lane.consult import Consultations
 from tidegate.lane.decide.model import FAILED, INFRA, PASSED
 from tidegate.lane.index import GATE_PODS, POD_OF_RUN, RUNS
 from tidegate.lane.pod import PodSettings, egress_policy, gate_pod
+from tidegate.lane.review import Reviewers
 from tidegate.lane.verdict import Verdict, figures, judge, lost
 from tidegate.runtime.conditions import set_condition
 from tidegate.runtime.context import Context, parse_time, rfc3339
@@ -38,6 +39,7 @@ class GateRuns:
         self._ctx = ctx
         self._deadlines: set[str] = set()  # UIDs of Pods whose deadline is set
         self._services = Consultations(ctx)
+        self._reviewers = Reviewers(ctx)
         self._creating: set[Key] = set()  # slots taken by Pods that are being created
 
     async def reconcile(self, key: Key) -> float | None:
@@ -48,9 +50,12 @@ class GateRuns:
             return None
         pod = self._pod(view)
         if view.status.get("verdict"):
-            return await self._clean_up(view, pod)
+            review = view.spec["gate"].get("review")
+            return await (self._reviewers.clean_up(view) if review else self._clean_up(view, pod))
         if view.spec["gate"].get("http"):
             return await self._with_service(key, view)
+        if view.spec["gate"].get("review"):
+            return await self._with_review(key, view)
         if pod is None:
             return await self._without_pod(key, view)
         return await self._with_pod(key, view, pod)
@@ -70,6 +75,21 @@ class GateRuns:
         if not view.status.get("startTime"):
             status = {"observedGeneration": view.meta.generation, "startTime": rfc3339(self._ctx.now())}
             await self._ctx.writer.patch_status(key, status)
+        return SERVICE_LOOK
+
+    # -- a review
+
+    async def _with_review(self, key: Key, view: GateRunView) -> float | None:
+        found = await self._reviewers.verdict(view)
+        if found is not None:
+            again = await self._finish(key, view, found)
+            metrics.REVIEWS.labels(found.verdict, found.reason).inc()
+            return again
+        reason, message = self._reviewers.waiting(view)
+        if (view.status.get("reason"), view.status.get("message")) != (reason, message):
+            start = view.status.get("startTime") or rfc3339(self._ctx.now())
+            status = {"observedGeneration": view.meta.generation, "startTime": start}
+            await self._ctx.writer.patch_status(key, {**status, "reason": reason, "message": message})
         return SERVICE_LOOK
 
     # -- no Pod yet, or no more

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from tidegate import names
-from tidegate.api.gates import Definition, by_tree, gate_key
+from tidegate.api.gates import Definition, about_change, by_tree, gate_key
 from tidegate.lane.decide.model import Gate
 
 
@@ -16,11 +16,11 @@ def gate_of(definition: Definition) -> Gate:
         gate_key(definition),
         by_tree(definition),
         counts=bool(definition.get("tests")),
-        final=bool(definition.get("http")),
+        final=about_change(definition),
     )
 
 
-def run_name(lane: str, gate: Gate, commit: str, number: int) -> str:
-    """The name of a GateRun: the same gate on the same commit in the same lane has the same name."""
-    digest = hashlib.sha256(f"{lane}\0{gate.key}\0{commit}".encode()).hexdigest()[:16]
+def run_name(lane: str, gate: Gate, subject: str, number: int) -> str:
+    """The name of a GateRun: the same gate on the same commit, or change, in the same lane has the same name."""
+    digest = hashlib.sha256(f"{lane}\0{gate.key}\0{subject}".encode()).hexdigest()[:16]
     return names.bounded_name(gate.name[:40].rstrip("-"), digest, str(number))

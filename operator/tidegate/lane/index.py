@@ -78,6 +78,7 @@ def install_indexes(ctx: Context) -> None:
     cache.add_listener("Pod", waker.on_pod)
     cache.add_listener("BuildRequest", waker.on_need)
     cache.add_listener("AgentTask", waker.on_need)
+    cache.add_listener("AgentTask", waker.on_review)
     cache.add_listener("GateProfile", waker.on_profile)
 
 
@@ -121,6 +122,13 @@ class _Waker:
         before, after = (of(view) if view is not None else [] for view in (old, new))
         if before != after:
             self._wake(key, [*before, *after])
+
+    def on_review(self, key: Key, old: TaskView | None, new: TaskView | None) -> None:
+        """The task of a review changed: its run looks."""
+        task = new or old
+        run = (task.meta.labels or {}).get(names.LABEL_GATE_RUN) if task is not None else None
+        if run:
+            self._ctx.queue.add(Key("GateRun", key.namespace, run))
 
     def on_profile(self, _key: Key, _old: Any, _new: Any) -> None:
         """Gates changed: every lane looks again."""

@@ -22,6 +22,9 @@ QUEUED, GATING, LANDING, MERGED, FAILED, CANCELLED = "Queued", "Gating", "Landin
 MAX_FILES = 50
 MAX_WAITING = 50
 MAX_GATES = 32
+_GATES_SAY_NO = (
+    reasons.GATES_FAILED, reasons.GATE_NEVER_PASSED, reasons.BASE_RED, reasons.NOT_APPROVED, reasons.REVIEW_MISSING
+)  # fmt: skip
 SHOWN_POSITIONS = 20  # places further back are not kept up to date: each landing moves them all
 
 
@@ -80,7 +83,7 @@ def ended(job: MergeJobView, moment: Moment, state: str, reason: str, message: s
         changes.append((reasons.CONFLICTED, "True", reason, message))
     if reason == reasons.APPROVAL_DENIED:
         changes.append((reasons.APPROVED, "False", reason, message))
-    if reason in (reasons.GATES_FAILED, reasons.GATE_NEVER_PASSED, reasons.BASE_RED):
+    if reason in _GATES_SAY_NO:
         changes.append((reasons.GATES_PASSED, "False", reason, message))
     return {
         "state": state,
@@ -136,6 +139,8 @@ def placed(job: MergeJobView, moment: Moment, lane: str, place: Place, gates: li
         status |= {"baseCommit": place.base, "candidateCommit": place.commit, "gates": gates[:MAX_GATES]}
         if place.commit != job.status.get("candidateCommit"):
             status["attempts"] = int(job.status.get("attempts") or 0) + 1
+    elif gates:
+        status["gates"] = gates[:MAX_GATES]
     if place.conflict is not None and place.reason == reasons.MERGE_CONFLICT:
         heads = [head for head in job.status.get("conflictHeads") or () if head != place.conflict.base]
         status |= {**_files(place.conflict.files), "conflictHeads": [*heads, place.conflict.base][-21:]}

@@ -17,7 +17,7 @@ from tidegate.lane.jobs import Moment, Status
 from tidegate.lane.landing import Declined, Landed, LandResult, Moved, Unknown, land
 from tidegate.lane.ledger import Landing
 from tidegate.lane.notes import NoteWriter, note_of
-from tidegate.lane.observe import Seen, most_candidates, runs_on
+from tidegate.lane.observe import Seen, most_candidates, reviews_of, runs_on
 from tidegate.lane.state import LaneState
 from tidegate.runtime.context import Context, parse_time, rfc3339
 from tidegate.runtime.keys import Key
@@ -161,7 +161,8 @@ class Lander:
             job = views[rung.job.uid]
             try:
                 held = await self._finalizer(job, present=True)
-                gates = jobs.gate_results(runs_on(seen, rung.link.commit, rung.link.tree))
+                runs = [*reviews_of(seen, rung.job.patch), *runs_on(seen, rung.link.commit, rung.link.tree)]
+                gates = jobs.gate_results(runs)
                 status = jobs.intent(
                     held, self.moment(), rung.link.commit, rungs[0].base, state.ledger.value, gates, rung.job.bypass
                 )

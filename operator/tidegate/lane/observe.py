@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.gates import Definition, by_tree, gate_key, merged
-from tidegate.api.views import BuildView, GateRunView, LaneView, MergeJobView, PodView, ProfileView, TaskView
+from tidegate.api.views import BuildView, ClassView, GateRunView, LaneView, MergeJobView, PodView, ProfileView, TaskView
 from tidegate.clients.git_objects import Person
 from tidegate.lane import approval
 from tidegate.lane.approval import Answer
@@ -36,6 +37,7 @@ class Seen:
     ended: tuple[MergeJobView, ...]
     runs: tuple[GateRunView, ...]  # of candidates
     pods: tuple[PodView, ...]
+    reviews: Mapping[str, tuple[GateRunView, ...]]  # by what stands for the change
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Gates:
     of_job: dict[str, tuple[Gate, ...]] = field(default_factory=dict)
     definitions: dict[str, Definition] = field(default_factory=dict)
     problems: dict[str, tuple[str, str]] = field(default_factory=dict)
+    reviews: dict[str, tuple[Gate, ...]] = field(default_factory=dict)  # what must approve of each job's change
 
 
 def see(ctx: Context, lane: LaneView) -> Seen:
@@ -52,12 +55,18 @@ def see(ctx: Context, lane: LaneView) -> Seen:
     value = f"{lane.meta.namespace}/{lane.meta.name}"
     jobs: tuple[MergeJobView, ...] = ctx.cache.indexed("MergeJob", JOBS, value)
     runs: tuple[GateRunView, ...] = ctx.cache.indexed("GateRun", RUNS, value)
+    asked = [run for run in runs if run.spec.get("purpose", CANDIDATE) == CANDIDATE and not run.meta.deleting]
+    reviews: dict[str, list[GateRunView]] = {}
+    for run in asked:
+        if change := run.spec.get("change"):
+            reviews.setdefault(change["patchId"], []).append(run)
     return Seen(
         lane=lane,
         open=tuple(j for j in jobs if not has_ended(j) and (not j.meta.deleting or j.status.get("landing"))),
         ended=tuple(job for job in jobs if has_ended(job)),
-        runs=tuple(run for run in runs if run.spec.get("purpose", CANDIDATE) == CANDIDATE and not run.meta.deleting),
+        runs=tuple(run for run in asked if not run.spec.get("change")),
         pods=ctx.cache.indexed("Pod", GATE_PODS, value),
+        reviews={patch: tuple(found) for patch, found in reviews.items()},
     )
 
 
@@ -69,6 +78,11 @@ def runs_on(seen: Seen, commit: str, tree: str = "") -> list[GateRunView]:
         return bool(commit) and (run.spec["commit"] == commit or same_tree)
 
     return [run for run in seen.runs if speaks(run)]
+
+
+def reviews_of(seen: Seen, patch: str | None) -> tuple[GateRunView, ...]:
+    """The reviews of a change, wherever it is based."""
+    return seen.reviews.get(patch or "", ())
 
 
 def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> Gates:
@@ -97,8 +111,29 @@ def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> G
         else:
             definitions = {gate_key(one): one for one in merged(groups)}
             found.definitions.update(definitions)
-            found.of_job[job.meta.uid] = tuple(gate_of(one) for one in definitions.values())
+            reviews = [one for one in definitions.values() if one.get("review")]
+            problem = next(filter(None, (reviewer_problem(ctx, lane.meta.namespace, one) for one in reviews)), None)
+            if problem is not None:
+                found.problems[job.meta.uid] = problem
+                continue
+            found.reviews[job.meta.uid] = tuple(gate_of(one) for one in reviews)
+            found.of_job[job.meta.uid] = tuple(gate_of(one) for one in definitions.values() if not one.get("review"))
     return found
+
+
+def reviewer_problem(ctx: Context, namespace: str, gate: Definition) -> tuple[str, str] | None:
+    """Why the AgentClass of a gate with review can't be used: reason and message."""
+    name = str(gate["review"]["agentClassName"])
+    where = f"AgentClass {name!r} of gate {gate['name']!r}"
+    found: ClassView | None = ctx.cache.get(Key("AgentClass", "", name))
+    if found is None or found.meta.deleting:
+        return reasons.CLASS_MISSING, f"{where} does not exist: make it, or name another in review.agentClassName"
+    allowed = found.spec.get("allowedNamespaces") or ()
+    if allowed and namespace not in allowed:
+        return reasons.NAMESPACE_NOT_ALLOWED, f"{where} may not be used in this namespace (spec.allowedNamespaces)"
+    if (found.spec.get("engine") or {}).get("protocol") != "Reviewer":
+        return reasons.REVIEWER_UNFIT, f"{where} gives no verdicts: name one with engine.protocol Reviewer"
+    return None
 
 
 def answers(seen: Seen) -> dict[str, Answer]:
@@ -170,7 +205,7 @@ def snapshot(ctx: Context, seen: Seen, state: LaneState, gates: Gates, frozen: b
         head_tree=state.head_tree,
         jobs=tuple(_job(ctx, job, gates, state, sources, lost, said.get(job.meta.uid)) for job in jobs),
         links=state.links,
-        runs=_evidence(seen.runs),
+        runs=_evidence(itertools.chain(seen.runs, *seen.reviews.values())),
         now=ctx.now().timestamp(),
         slots=int(seen.lane.spec.get("gateSlots") or 4),
         busy=len(active) + stray,
@@ -209,6 +244,8 @@ def _job(ctx: Context, job: MergeJobView, gates: Gates, state: LaneState, source
         approved=approved,
         bypass=order.words if (order := bypass_of(job, lane_of_job(job))) is not None else "",
         denied=answer.words if answer is not None and not answer.approved else "",
+        reviews=gates.reviews.get(job.meta.uid, ()),
+        patch=state.reviews.patch_id(job.meta.uid),
     )
 
 
@@ -221,15 +258,17 @@ def _unnamed(ctx: Context, job: MergeJobView, task: TaskView | None, state: Lane
     return state.guard.protection.unnamed(touches, approval.scope_by_person(job, task, build))
 
 
-def _evidence(runs: tuple[GateRunView, ...]) -> dict[tuple[str, str], tuple[Run, ...]]:
+def _evidence(runs: Iterable[GateRunView]) -> dict[tuple[str, str], tuple[Run, ...]]:
     found: dict[tuple[str, str], list[Run]] = {}
     for view in runs:
         gate = gate_of(view.spec["gate"])
-        subject = gate.subject(view.spec["commit"], view.spec.get("tree") or "")
+        change = view.spec.get("change") or {}
+        subject = change.get("patchId") or gate.subject(view.spec["commit"], view.spec.get("tree") or "")
         ended = parse_time(view.status.get("endTime") or "")
         run = Run(
             view.meta.name, int(view.spec.get("number") or 1), view.status.get("verdict") or "",
             ended.timestamp() if ended else 0.0, _counted(view.status),
+            silent=view.status.get("reason") == reasons.REVIEW_MISSING,
         )  # fmt: skip
         found.setdefault((gate.key, subject), []).append(run)
     return {key: tuple(sorted(group, key=lambda run: run.number)) for key, group in found.items()}
@@ -261,12 +300,20 @@ def gate_run(lane: LaneView, state: LaneState, definition: Mapping[str, Any], st
         "repository": repository,
         "laneRef": {"name": lane.meta.name},
         "commit": start.commit,
-        "tree": start.tree,
         "fetchRef": state.refs.candidate(start.commit),
         "purpose": CANDIDATE,
         "number": start.number,
         "gate": dict(definition),
     }
-    known = {"baseCommit": start.base or None, "jobRef": {"name": job} if job else None, "changedPaths": changed}
+    if start.patch:
+        patch = state.reviews.patches[start.job]
+        spec["fetchRef"] = state.refs.source(start.job)
+        spec["change"] = {"patchId": start.patch, "baseCommits": list(patch.bases)}
+    known = {
+        "tree": start.tree or None,
+        "baseCommit": start.base or None,
+        "jobRef": {"name": job} if job else None,
+        "changedPaths": changed,
+    }
     spec.update({key: value for key, value in known.items() if value is not None})
     return {"metadata": {"name": name, "labels": labels, "ownerReferences": [owner]}, "spec": spec}

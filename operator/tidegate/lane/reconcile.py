@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,13 @@ from tidegate.lane.observe import (
     gates_for,
     most_candidates,
     protection_of,
+    reviews_of,
     runs_on,
     see,
     snapshot,
     wanted,
 )
+from tidegate.lane.prune import outdated
 from tidegate.lane.report import LaneReport, lane_status
 from tidegate.lane.signing import Signers
 from tidegate.lane.state import LaneState
@@ -52,7 +56,6 @@ FETCH_SECONDS = 15.0
 FRESH_SECONDS = 2.0  # a head younger than this is good enough to build on
 BLOCKED_SECONDS = 20.0  # until a lane that can't work looks again
 SECRET_SECONDS = 20.0  # a Secret that was read this long ago is good enough
-KEPT_RUNS = 60
 GIT_THREADS = 32  # they mostly wait: as many dead remotes delay nobody else
 GIVE_UP_SECONDS = 300.0  # a deleted job in an undecided landing is let go after this
 
@@ -226,8 +229,10 @@ class Lanes:
         open_jobs = tuple(job for job in seen.open if job not in cancelled and not job.meta.deleting)
         state.protect(protection_of(seen.lane))
         open_jobs = await self._admit(seen.lane, state, open_jobs)
-        seen = Seen(seen.lane, open_jobs, seen.ended, seen.runs, seen.pods)
+        seen = replace(seen, open=open_jobs)
         gates = gates_for(self._ctx, seen.lane, open_jobs)
+        reviewed = {job.meta.uid: job.spec["sourceCommit"] for job in open_jobs if gates.reviews.get(job.meta.uid)}
+        await self._threads.call(state.measure_changes, reviewed)
         report = LaneReport(frozen=await freeze(self._ctx, self._threads, seen.lane, state))
         report.notes = self._lander.notes.problem(state)
         snap = snapshot(self._ctx, seen, state, gates, report.frozen is not None, FRUITLESS_LIMIT)
@@ -280,7 +285,7 @@ class Lanes:
         for name in plan.cancel:
             await self._ctx.writer.delete("GateRun", seen.lane.meta.namespace, name)
         await self._start(seen, state, gates, plan)
-        await self._place(seen, gates, plan)
+        await self._place(seen, state, gates, plan)
         await self._prune(seen, state, snap, plan)
         waits = [FETCH_SECONDS, *([plan.again_after] if plan.again_after is not None else [])]
         return 0.2 if plan.demote else max(min(waits), 0.2)
@@ -296,7 +301,8 @@ class Lanes:
             heads = [head for head in job.status.get("conflictHeads") or () if head != state.head]
             status["conflictHeads"] = [*heads, state.head][-21:]
         seen = see(self._ctx, self._ctx.cache.get(Key("MergeLane", job.meta.namespace, lane_of_job(job))))
-        if runs := runs_on(seen, job.status.get("candidateCommit") or ""):
+        reviews = reviews_of(seen, state.reviews.patch_id(job.meta.uid))
+        if runs := [*reviews, *runs_on(seen, job.status.get("candidateCommit") or "")]:
             status["gates"] = jobs.gate_results(runs, ending.short)[: jobs.MAX_GATES]
         await self._lander.finish(job, status, reason, message)
 
@@ -310,23 +316,23 @@ class Lanes:
     async def _start(self, seen: Seen, state: LaneState, gates: Gates, plan: Plan) -> None:
         if not plan.start:
             return
-        await self._threads.call(state.publish_candidates, {start.commit for start in plan.start})
+        await self._threads.call(state.publish_candidates, {start.commit for start in plan.start if not start.patch})
         job_names = {job.meta.uid: job.meta.name for job in seen.open}
         for start in plan.start:
-            name = run_name(seen.lane.meta.name, start.gate, start.commit, start.number)
+            name = run_name(seen.lane.meta.name, start.gate, start.patch or start.commit, start.number)
             definition = gates.definitions[start.gate.key]
             changed = None
             if start.gate.final and start.base:
                 changed = await self._threads.call(state.changed_paths, start.base, start.commit)
             obj = gate_run(seen.lane, state, definition, start, name, job_names.get(start.job, ""), changed)
-            if start.commit != state.head:
+            if start.commit != state.head and not start.patch:
                 state.tried.add(start.commit)
             try:
                 await self._ctx.writer.create("GateRun", seen.lane.meta.namespace, obj)
             except AlreadyExists:
                 log.debug("a gate run exists already", extra={"run": name})
 
-    async def _place(self, seen: Seen, gates: Gates, plan: Plan) -> None:
+    async def _place(self, seen: Seen, state: LaneState, gates: Gates, plan: Plan) -> None:
         """Tell each job where it stands, when that has changed."""
         places = {place.uid: place for place in plan.places}
         said = answers(seen)
@@ -337,7 +343,7 @@ class Lanes:
             if place is None:
                 reason, message = gates.problems.get(job.meta.uid, (reasons.WAITING, "waits for its turn"))
                 place = Place(job.meta.uid, number, reason, message)
-            runs = runs_on(seen, place.commit, place.tree)
+            runs = [*reviews_of(seen, state.reviews.patch_id(job.meta.uid)), *runs_on(seen, place.commit, place.tree)]
             results, answer = jobs.gate_results(runs, place.short), said.get(job.meta.uid)
             status = jobs.placed(job, self._lander.moment(), seen.lane.meta.name, place, results, answer)
             if jobs.differs(job.status, status):
@@ -354,11 +360,8 @@ class Lanes:
         commits = {state.head, *(rung.link.commit for rung in plan.ladder), *(place.commit for place in plan.places)}
         used = {run.spec["commit"] for run in seen.runs if not run.status.get("verdict")} | commits
         trees = {state.head_tree, *(rung.link.tree for rung in plan.ladder)}
-        old = sorted(
-            (run for run in seen.runs if run.spec["commit"] not in used and run.spec.get("tree") not in trees),
-            key=lambda run: (run.meta.created, run.meta.name),
-        )
-        for run in old[: max(len(old) - KEPT_RUNS, 0)]:
+        here = {state.reviews.patch_id(job.uid) for job in snap.jobs}
+        for run in outdated(chain(seen.runs, *seen.reviews.values()), used, trees, here):
             await self._ctx.writer.delete("GateRun", run.meta.namespace, run.meta.name, uid=run.meta.uid)
         await self._threads.call(state.tidy, {job.uid for job in snap.jobs}, used, at_least=20)
 

@@ -22,9 +22,9 @@ from tidegate.lane.guard import Guard
 from tidegate.lane.landing import LaneRefs, LostRaceError, publish, remove
 from tidegate.lane.ledger import Ledger
 from tidegate.lane.mirror import Mirror, RemoteError
+from tidegate.lane.patches import MAX_RANGE, Patches
 from tidegate.telemetry import metrics
 
-MAX_RANGE = 1000  # commits of a source that are looked at for other jobs' sources
 MAX_FORMS = 400  # candidates formed in one round
 MAX_LINKS = 20_000  # what is known of pairs of a commit and a job; beyond that only pairs with the head are kept
 
@@ -51,6 +51,7 @@ class LaneState:
     fetched: float = -1e9  # monotonic
     rewound: bool = False
     guard: Guard = field(default_factory=Guard)
+    reviews: Patches = field(default_factory=Patches)
     signer: SigningKey | None = None
     links: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     pinned: dict[str, str] = field(default_factory=dict)  # job UID to commit
@@ -171,6 +172,12 @@ class LaneState:
                 with self.mirror.work() as git, Objects(git) as objects:
                     self.guard.measure(objects, job.uid, self.head, job.change.source)
 
+    def measure_changes(self, sources: Mapping[str, str]) -> None:
+        """Know what stands for the changes that are to be reviewed, by job UID."""
+        if sources:
+            with self.mirror.work() as git:
+                self.reviews.measure(git, self.head, sources, self.ranges)
+
     def protect(self, protection: Protection) -> None:
         """Obey the lane's protected paths; what was measured by others is of no use."""
         if protection != self.guard.protection:
@@ -222,3 +229,4 @@ class LaneState:
         self.published &= commits
         self.ranges = {uid: found for uid, found in self.ranges.items() if uid in jobs}
         self.guard.forget(jobs)
+        self.reviews.forget(jobs)

@@ -10,6 +10,7 @@ from tidegate.lane.decide.model import Place
 _TOLD = {
     reasons.GATING: "Normal",
     reasons.HELD: "Normal",
+    reasons.REVIEWING: "Normal",
     reasons.MERGE_CONFLICT: "Warning",
     reasons.BASE_RED: "Warning",
     reasons.NEEDS_APPROVAL: "Warning",

@@ -76,16 +76,16 @@ def _without(base: Base, reports: Iterable[str]) -> Base:
 
 def _fetch(git: Git, given: GateInput) -> None:
     """Bring the commit and its base here; with depth 1 unless the whole history is asked for."""
-    patiently(lambda: _fetch_commit(git, given.commit, given.fetch_ref, _FETCHED, full=given.full_history))
+    patiently(lambda: fetch_commit(git, given.commit, given.fetch_ref, _FETCHED, full=given.full_history))
     if given.base and not _has(git, given.base):
-        patiently(lambda: _fetch_commit(git, given.base, given.fetch_ref, _BASE, full=False))
+        patiently(lambda: fetch_commit(git, given.base, given.fetch_ref, _BASE, full=False))
 
 
 def _has(git: Git, commit: str) -> bool:
     return git.run("cat-file", "-e", f"{commit}^{{commit}}", ok=None).code == 0
 
 
-def _fetch_commit(git: Git, commit: str, holder: str, ref: str, *, full: bool) -> str:
+def fetch_commit(git: Git, commit: str, holder: str, ref: str, *, full: bool) -> str:
     """Fetch a commit by its ref, by its name where the ref moved on, else with the ref's whole history."""
     tries = [(f"+{commit}:{ref}", "--depth=1"), (f"+{holder}:{ref}", "")]
     if full:

@@ -9,7 +9,7 @@ from importlib import resources
 from tidegate import names
 from tidegate.api.wire import AgentInput
 
-PLANNER_COMMAND = ("python", "-m", "tidegate.runner", "planner")
+OWN_ENGINES = {"Planner": "planner", "Reviewer": "reviewer"}  # to the role of the runner image
 _VARIABLE = re.compile(r"\$(\$)?\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 
@@ -51,8 +51,8 @@ def settings(
     """The settings file that the entry script reads. It waits for the file `ready` where one is named."""
     if given.engine == "Script":
         words = [prompt] if given.prompt.startswith("#!") else ["sh", prompt]
-    elif given.engine == "Planner" and not given.command:
-        words = list(PLANNER_COMMAND)
+    elif given.engine in OWN_ENGINES and not given.command:
+        words = ["python", "-P", "-m", "tidegate.runner", OWN_ENGINES[given.engine]]  # not from the workspace
     else:
         words = given.command
     variables = {

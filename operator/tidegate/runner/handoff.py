@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidegate.api.review import read_review
+
 MAX_HANDOFF_BYTES = 1024 * 1024
 STATUSES = ("Complete", "Partial", "Blocked", "Failed")
 EXIT_TIMEOUT = 124
@@ -55,7 +57,7 @@ def parse_exit(content: bytes | None) -> Exit | None:
     return Exit(int(words[0]), words[1] if len(words) > 1 else "")
 
 
-def parse_handoff(content: bytes, *, plan_expected: bool) -> Handoff:
+def parse_handoff(content: bytes, *, plan_expected: bool, review_expected: bool = False) -> Handoff:
     """Check what the agent wrote."""
     try:
         document = json.loads(content)
@@ -66,6 +68,9 @@ def parse_handoff(content: bytes, *, plan_expected: bool) -> Handoff:
     faults = [f for f in _faults(document) if f]
     if plan_expected and document.get("status") == "Complete" and not isinstance(document.get("plan"), dict):
         faults.append("plan: missing, and the role is Planner")
+    if review_expected and document.get("status") == "Complete":
+        found = read_review(document.get("review"))
+        faults += [found] if isinstance(found, str) else []
     return Handoff(document, tuple(faults))
 
 

@@ -10,12 +10,12 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tidegate import names
-from tidegate.clients import http
+from tidegate.runner.completion import Access, CompletionError, Model, number
 from tidegate.runner.plan import faults, mend, parse, schema, with_excerpts
 from tidegate.runner.walk import read_small_file
 
@@ -36,10 +36,6 @@ _TEST_FILE = re.compile(r"(^|/)(test_[^/]*|[^/]*[._-](test|spec))\.[a-z]{1,4}$")
 _SKIPPED = frozenset({".git", "node_modules", "__pycache__", ".venv", "dist", "build"})
 
 
-class PlanningError(Exception):
-    """No plan came of it. The message is for the handoff's summary."""
-
-
 @dataclass(frozen=True, slots=True)
 class Options:
     """Where the planner reads and writes, and its bounds."""
@@ -47,42 +43,24 @@ class Options:
     workspace: Path
     prompt: Path
     handoff: Path
-    base_url: str
-    token: str = field(default="", repr=False)
-    model: str = ""
-    seed: int = 1
+    access: Access
     acceptance: tuple[str, ...] = ()
-    max_tokens: int = 2000
     max_tasks: int = 12
     context_characters: int = 9000
-    timeout_seconds: int = 600
 
     @classmethod
     def load(cls, environment: Mapping[str, str] = os.environ) -> Options:
-        """Read the agent container's environment. Raises PlanningError naming the variable."""
-        base_url = environment.get("OPENAI_BASE_URL", "")
-        if not base_url:
-            raise PlanningError("OPENAI_BASE_URL is not set: the Pod's builder points it at the gateway")
-
-        def number(name: str, default: int) -> int:
-            text = environment.get(f"TIDEGATE_{name}", "")
-            return int(text) if text.isdigit() else default
-
+        """Read the agent container's environment. Raises CompletionError naming the variable."""
         return cls(
             Path(environment.get("TIDEGATE_WORKSPACE", ".")),
             Path(environment.get("TIDEGATE_PROMPT_FILE", names.FILE_PROMPT)),
             Path(environment.get("TIDEGATE_HANDOFF_FILE", names.FILE_HANDOFF)),
-            base_url,
-            environment.get("OPENAI_API_KEY", ""),
-            environment.get("TIDEGATE_MODEL", ""),
-            number("ATTEMPT", 1),
+            Access.load(environment, engine="PLANNER"),
             tuple(environment.get("TIDEGATE_ACCEPTANCE", "").split("\n"))
             if "TIDEGATE_ACCEPTANCE" in environment
             else (),
-            number("PLANNER_MAX_TOKENS", 2000),
-            number("PLANNER_MAX_TASKS", 12),
-            number("PLANNER_CONTEXT_CHARACTERS", 9000),
-            number("PLANNER_TIMEOUT_SECONDS", 600),
+            number(environment, "PLANNER_MAX_TASKS", 12),
+            number(environment, "PLANNER_CONTEXT_CHARACTERS", 9000),
         )
 
 
@@ -90,12 +68,12 @@ def main() -> int:
     """Plan and write the handoff; the exit code."""
     try:
         options = Options.load()
-    except PlanningError as error:
+    except CompletionError as error:
         print(error, file=sys.stderr)
         return 2
     try:
         document = make_plan(options)
-    except (PlanningError, OSError, ValueError) as error:
+    except (CompletionError, OSError, ValueError) as error:
         document = {"status": "Failed", "summary": f"No plan: {error}"[:2000]}
     options.handoff.write_text(json.dumps(document, indent=1) + "\n")
     print(document["summary"])
@@ -105,7 +83,7 @@ def main() -> int:
 
 
 def make_plan(options: Options) -> Json:
-    """The handoff with the plan. Raises PlanningError."""
+    """The handoff with the plan. Raises CompletionError."""
     request = options.prompt.read_text("utf-8")
     files = list_files(options.workspace)
     tests = [path for path in files if _TEST_FILE.search(path)]
@@ -115,21 +93,19 @@ def make_plan(options: Options) -> Json:
         {"role": "system", "content": _SYSTEM},
         {"role": "user", "content": _question(options, request, files, tests)},
     ]
-    with _client(options) as client:
-        model = options.model or _first_model(client)
-        usage = {"tokensIn": 0, "tokensOut": 0}
-        for turn in range(2):
-            answer = _ask(client, options, model, messages, wanted, usage, turn)
+    with Model(options.access) as model:
+        for _ in range(2):
+            answer = model.ask(messages, "plan", wanted)
             plan, wrong = _check(answer, _finished(request), may_be_empty=again)
             if not wrong:
                 tasks = with_excerpts(plan["tasks"], request.partition(_EARLIER)[0])
                 summary = f"{len(tasks)} tasks: {', '.join(task['name'] for task in tasks)}" if tasks else "no tasks"
-                return {"status": "Complete", "summary": summary, "plan": {"tasks": tasks}, "usage": usage}
+                return {"status": "Complete", "summary": summary, "plan": {"tasks": tasks}, "usage": model.usage}
             print(f"the plan is wrong: {'; '.join(wrong[:5])}", file=sys.stderr)
             mistakes = "\n".join(f"- {fault}" for fault in wrong[:20])
             mending = f"This plan can't be used:\n{mistakes}\nAnswer with the whole plan, with these mended."
             messages += [{"role": "assistant", "content": answer[:6000]}, {"role": "user", "content": mending}]
-    raise PlanningError(
+    raise CompletionError(
         f"the model's plan was wrong, and wrong again after one turn to mend it: {'; '.join(wrong[:5])}"
     )
 
@@ -191,65 +167,3 @@ def list_files(root: Path) -> list[str]:
         if len(found) > 5000:
             break
     return sorted(found[:5000])
-
-
-def _client(options: Options) -> http.Client:
-    headers = {"authorization": f"Bearer {options.token}"} if options.token else {}
-    return http.client(options.base_url, timeout_seconds=options.timeout_seconds, headers=headers)
-
-
-def _first_model(client: http.Client) -> str:
-    try:
-        answer = client.get("models")
-        answer.raise_for_status()
-        return str(answer.json()["data"][0]["id"])
-    except (http.HTTPError, ValueError, LookupError, TypeError) as error:
-        raise PlanningError(f"no model is named, and the gateway lists none: {type(error).__name__}") from None
-
-
-def _ask(
-    client: http.Client,
-    options: Options,
-    model: str,
-    messages: list[Json],
-    wanted: Json,
-    usage: dict[str, int],
-    turn: int,
-) -> str:
-    """One completion's text. A server that knows no schemas is asked for any JSON."""
-    formats: list[Json] = [
-        {"type": "json_schema", "json_schema": {"name": "plan", "schema": wanted, "strict": True}},
-        {"type": "json_object"},
-    ]
-    for number, response_format in enumerate(formats):
-        body = {
-            "model": model,
-            "messages": messages,
-            "max_tokens": options.max_tokens,
-            "temperature": 0.2,
-            "seed": options.seed * 100 + turn,
-            "response_format": response_format,
-        }
-        try:
-            answer = client.post("chat/completions", json=body)
-        except http.HTTPError as error:
-            raise PlanningError(f"the gateway gave no answer: {type(error).__name__}") from None
-        if answer.status_code == 400 and number == 0:
-            continue
-        return _text(answer, usage)
-    raise PlanningError("the model's server takes no request")
-
-
-def _text(answer: http.Response, usage: dict[str, int]) -> str:
-    try:
-        document = answer.json()
-        if answer.status_code != 200:
-            said = str((document.get("error") or {}).get("message") or "")[:300]
-            raise PlanningError(f"the gateway answered with {answer.status_code}: {said}")
-        choice = document["choices"][0]
-        spent = document.get("usage") or {}
-        usage["tokensIn"] += int(spent.get("prompt_tokens") or 0)
-        usage["tokensOut"] += int(spent.get("completion_tokens") or 0)
-        return str(choice["message"]["content"] or "")
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise PlanningError(f"the gateway's answer with status {answer.status_code} is no completion") from None

@@ -98,6 +98,8 @@ def make_scanner(git: Git, base: Base, places: Places) -> Scanner:
 
 def checkpoint(attempt: Attempt, seconds: float) -> bool:
     """Push the work so far to the work-in-progress ref; False when nothing changed or a stop came in between."""
+    if attempt.given.review_commit:
+        return False
     try:
         found = attempt.snapshot(attempt.limits(seconds, attempt.stopped), attempt.memory)
     except WalkStoppedError:
@@ -161,7 +163,7 @@ def _examine(attempt: Attempt, usage: Callable[[], Usage], deadline: float) -> t
         message="; ".join(handoff.faults)[:800],
     )
     report = _with_usage(report, usage())
-    blocked = strangers or markers or found.held_back or found.over_limit or given.role == "Planner"
+    blocked = strangers or markers or found.held_back or found.over_limit or given.handoff_only
     good = handoff.valid and handoff.status == "Complete" and ended is not None and ended.code == 0 and not blocked
     return report, Work(found.tree, _handoff_files(handoff, log), good)
 
@@ -170,7 +172,7 @@ def _push(attempt: Attempt, report: PublisherReport, work: Work, deadline: float
     """Push work and handoff in one step, fenced; where another Pod holds the attempt, only to a ref of our own."""
     given, remote = attempt.given, attempt.remote
     refs: dict[str, str] = {}
-    if work.tree != attempt.base.tree:
+    if work.tree != attempt.base.tree and not given.review_commit:
         commit = attempt.commit(work.tree, _message(given, report))
         ref = names.task_ref(given.task_uid) if work.good else remote.wip_ref
         report = replace(report, commit=commit, ref=ref)
@@ -214,16 +216,17 @@ def _log_tail(attempt: Attempt) -> bytes:
 
 
 def _handoff(attempt: Attempt, found: Snapshot, ended: Exit | None, log: bytes) -> Handoff:
-    planner = attempt.given.role == "Planner"
+    given = attempt.given
     try:
         content = read_small_file(attempt.places.output / "handoff.json", MAX_HANDOFF_BYTES)
     except ValueError as error:
         return Handoff(faults=(f"handoff: {error}",))
-    if content is None and planner:
-        return Handoff(faults=("handoff: none was written, and a Planner's result is its handoff",))
+    if content is None and given.handoff_only:
+        return Handoff(faults=(f"handoff: none was written, and a {given.role}'s result is its handoff",))
     if content is None:
         return make_handoff(ended, len(found.changed), log.decode("utf-8", "replace"))
-    handoff = parse_handoff(content, plan_expected=planner)
+    reviewing = bool(given.review_commit)
+    handoff = parse_handoff(content, plan_expected=given.role == "Planner", review_expected=reviewing)
     return replace(handoff, document=_redacted(attempt.scanner, handoff.document))
 
 

@@ -78,12 +78,20 @@ def planner(_stop: StopSignal) -> int:
     return main()
 
 
+def reviewer(_stop: StopSignal) -> int:
+    """Run the Reviewer engine, in the agent's container."""
+    from tidegate.runner.reviewer import main
+
+    return main()
+
+
 ROLES: Mapping[str, Callable[[StopSignal], int]] = {
     "workspace": workspace,
     "publisher": publisher,
     "checkout": checkout,
     "judge": judge,
     "planner": planner,
+    "reviewer": reviewer,
 }
 
 

@@ -11,6 +11,7 @@ from tidegate.api.wire import AgentInput, WorkspaceReport
 from tidegate.clients.git import Credentials, GitError
 from tidegate.errors import PermanentError, TidegateError
 from tidegate.runner.base import Base, Blobs, empty_directory, lay
+from tidegate.runner.change import fetch_change, write_change
 from tidegate.runner.conflict import merged_tree
 from tidegate.runner.entry import entry_script, prompt_file, settings
 from tidegate.runner.places import Places
@@ -38,7 +39,8 @@ def prepare(given: AgentInput, places: Places, pod: str) -> WorkspaceReport:
 def _prepare(given: AgentInput, places: Places, pod: str) -> str:
     git = open_repository(places.git, given, Credentials.from_files(places.credentials))
     value = claim(git, given, pod, int(time.time()))
-    base = Base.read(git, fetch_target(git, given.target_branch))
+    commit = fetch_change(git, given) if given.review_commit else fetch_target(git, given.target_branch)
+    base = Base.read(git, commit)
     shown = Base.read(git, merged_tree(git, base.commit, given)) if given.merge_commit else base
     root = open_root(places.workspace)
     try:
@@ -48,6 +50,8 @@ def _prepare(given: AgentInput, places: Places, pod: str) -> str:
     finally:
         os.close(root)
     _lay_tools(given, places)
+    if given.review_commit:
+        write_change(git, given, places.input / "change")
     Claim(base.commit, value).save(places.claim)
     return base.commit
 

@@ -43,7 +43,7 @@ class Expectation:
     """What the task asked for, as far as it decides how its attempt is judged."""
 
     task_ref: str = ""  # where work stands that may be merged
-    planner: bool = False
+    handoff_only: bool = False  # of planners and reviews: no work is merged
     script: bool = False  # a script has no model to ask: its own handoff is its proof of work
 
 
@@ -118,7 +118,7 @@ def _accepted(report: PublisherReport, refs: FoundRefs, expected: Expectation) -
     """Whether the publisher saw a good end: it puts work on the task's ref only then."""
     if report.error or report.fenced:
         return False
-    if report.commit and not expected.planner:
+    if report.commit and not expected.handoff_only:
         return report.ref == expected.task_ref and refs.result == report.commit
     return report.handoff_valid
 
@@ -138,8 +138,8 @@ def _judge_report(outcome: _Build, report: PublisherReport, expected: Expectatio
         none = "none was written" in report.message or not report.message
         missing = reasons.NO_HANDOFF if none else reasons.BAD_HANDOFF
         return outcome(FAILED, missing, f"no valid handoff: {report.message or 'none was written'}")
-    if expected.planner and not written:
-        return outcome(FAILED, reasons.NO_HANDOFF, "the planner wrote no plan")
+    if expected.handoff_only and not written:
+        return outcome(FAILED, reasons.NO_HANDOFF, "the agent wrote no handoff, which is its result")
     if report.handoff_status == "Failed":
         return outcome(FAILED, reasons.AGENT_FAILED, f"the agent reports that it failed: {report.summary}")
     if report.handoff_status == "Blocked":
@@ -150,13 +150,13 @@ def _judge_report(outcome: _Build, report: PublisherReport, expected: Expectatio
         return outcome(
             FAILED, reasons.MARKERS_LEFT, f"conflict markers are left in {_marked(report)}: resolve them all"
         )
-    if report.out_of_scope and not expected.planner:
+    if report.out_of_scope and not expected.handoff_only:
         paths = _listed(report.out_of_scope)
         return outcome(PARTIAL, reasons.OUT_OF_SCOPE, f"changed paths outside the task's scope: {paths}")
     idle = not (report.tokens_in or report.tokens_out or report.model_calls or report.tool_calls)
-    if idle and not report.commit and not (written and (expected.script or expected.planner)):
+    if idle and not report.commit and not (written and (expected.script or expected.handoff_only)):
         return outcome(FAILED, reasons.NO_RESULT, "no tokens, no tool calls and no diff: the agent did nothing")
-    if report.commit and report.ref != expected.task_ref and not expected.planner:
+    if report.commit and report.ref != expected.task_ref and not expected.handoff_only:
         return outcome(FAILED, reasons.WORK_REFUSED, f"the work can't be merged: {_refusals(report)}")
     return outcome(COMPLETE, reasons.COMPLETED, report.summary)
 

@@ -60,7 +60,7 @@ class PodPlan:
 
     @property
     def protocol(self) -> str:
-        """Exec, Script or Planner."""
+        """Exec, Script, Planner or Reviewer."""
         return str(self.engine.get("protocol") or "Exec")
 
     @property
@@ -216,6 +216,8 @@ def _environment(plan: PodPlan) -> dict[str, str]:
             "TIDEGATE_MODEL": str(plan.class_spec.get("model") or ""),
         }
     )
+    if reviews := plan.spec.get("reviews"):
+        env["TIDEGATE_REVIEWER_CONTEXT_CHARACTERS"] = str(reviews.get("maxCharacters") or 60_000)
     if plan.platform.gateway_url:
         base = plan.platform.gateway_url.rstrip("/").removesuffix("/v1") + "/v1"
         env.update({"OPENAI_BASE_URL": base, "OPENAI_API_BASE": base})
@@ -263,6 +265,9 @@ def agent_input(plan: PodPlan) -> AgentInput:
         allowed_protocols=plan.platform.git_protocols,
         merge_ref=str((plan.spec.get("resolves") or {}).get("sourceRef") or ""),
         merge_commit=str((plan.spec.get("resolves") or {}).get("sourceCommit") or ""),
+        review_ref=str((plan.spec.get("reviews") or {}).get("sourceRef") or ""),
+        review_commit=str((plan.spec.get("reviews") or {}).get("sourceCommit") or ""),
+        review_bases=list((plan.spec.get("reviews") or {}).get("baseCommits") or ()),
     )
 
 

@@ -1,6 +1,6 @@
 """What an agent is told: the task's prompt, with what its role, scope and acceptance ask for. Pure.
 
-A script is taken as it is, and the Planner engine puts its own question around the request.
+A script is taken as it is, and our own engines put their own questions around it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HANDOFF = (
 def assemble(spec: Mapping[str, Any], protocol: str) -> str:
     """The text of the prompt file for a task's spec and its class's engine."""
     prompt = str(spec.get("prompt") or "")
-    if protocol in ("Script", "Planner"):
+    if protocol in ("Script", "Planner", "Reviewer"):
         return prompt
     role = str(spec.get("role") or "Worker")
     parts = [

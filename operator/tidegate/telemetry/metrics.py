@@ -46,6 +46,7 @@ CANDIDATE_SECONDS = Histogram("tidegate_candidate_seconds", "Forming one candida
 LANDING_SECONDS = Histogram("tidegate_landing_seconds", "From intent to the known result of a push.", buckets=_SHORT)
 GATE_SECONDS = Histogram("tidegate_gate_seconds", "From start to verdict of a gate.", ["verdict"], buckets=_LONG)
 GATE_RUNS = Counter("tidegate_gate_runs_total", "Runs of gates that ended.", ["gate", "verdict"])
+REVIEWS = Counter("tidegate_reviews_total", "Reviews of changes that ended.", ["verdict", "reason"])
 GATE_FLAKES = Counter(
     "tidegate_gate_flakes_total",
     "Runs of gates that passed after one on the same commit had failed.",

@@ -34,6 +34,8 @@ ROUNDS = 3000
 HEAD = "head"
 GATES = (Gate("lint", "lint"), Gate("tests", "tests", counts=True))
 POLICY = Gate("policy", "policy", final=True)
+REVIEW = Gate("review", "review", final=True)
+REVIEW_SLOTS = 2
 LINT_ALONE = 4  # each job of that number and its multiples asks for no tests
 
 bounded = settings(
@@ -61,6 +63,8 @@ class Setting:
     waiters: int = 0  # changes that wait for a person
     drops: frozenset[int] = frozenset()  # take tests away, each three
     allowed: frozenset[int] = frozenset()  # may do so
+    reviewed: frozenset[int] = frozenset()
+    refused: frozenset[int] = frozenset()  # by their review, where they have one
 
 
 @dataclass
@@ -85,7 +89,8 @@ class Lane:
             gates = GATES[:1] if number and number % LINT_ALONE == 0 else gates
             gates = (*gates, POLICY) if number % 5 == 2 else gates
             job = Job(str(number), f"job-{number}", f"source-{number}", gates, priority=5 - number % 2,
-                      queued=float(number), fewer_tests=number in self.setting.allowed)  # fmt: skip
+                      queued=float(number), fewer_tests=number in self.setting.allowed, patch=f"patch-{number // 2}",
+                      reviews=(REVIEW,) if number in self.setting.reviewed else ())  # fmt: skip
             self.jobs[job.uid] = job
 
     # --- the truth
@@ -100,6 +105,10 @@ class Lane:
         """Each change brings one test; some take three away."""
         return Count(100 + len(members) - 4 * len(members & self.setting.drops))
 
+    def unwelcome(self, number: int) -> bool:
+        """Its review refuses it: two jobs in a row bring the same change."""
+        return number in self.setting.reviewed and number // 2 in {one // 2 for one in self.setting.refused}
+
     def short(self, number: int) -> bool:
         counted = any(gate.counts for gate in self.jobs[str(number)].gates)
         return counted and number in self.setting.drops and number not in self.setting.allowed
@@ -109,7 +118,8 @@ class Lane:
         landed: frozenset[int] = frozenset()
         for job in ordered(self.jobs.values()):
             number = int(job.uid)
-            if not self.clash(landed, number) and not self.red(landed | {number}) and not self.short(number):
+            welcome = not self.unwelcome(number) and not self.short(number)
+            if welcome and not self.clash(landed, number) and not self.red(landed | {number}):
                 landed |= {number}
         return set(landed)
 
@@ -118,12 +128,15 @@ class Lane:
     def active(self) -> list[tuple[tuple[str, str], Run]]:
         return [(key, run) for key, runs in self.runs.items() for run in runs if not run.verdict]
 
+    def gating(self) -> list[Run]:
+        return [run for (gate, _), run in self.active() if gate != REVIEW.key]
+
     def snapshot(self) -> Snapshot:
         return Snapshot(
             head=self.head, head_tree=self.head, jobs=tuple(self.jobs.values()), links=dict(self.links),
             runs={key: tuple(runs) for key, runs in self.runs.items()}, now=self.now, slots=self.setting.slots,
-            busy=len(self.active()), window=self.setting.window, every_commit=self.setting.every_commit,
-            fruitless_limit=10**9,
+            busy=len(self.gating()), window=self.setting.window, every_commit=self.setting.every_commit,
+            fruitless_limit=10**9, review_slots=REVIEW_SLOTS,
         )  # fmt: skip
 
     def work(self) -> None:
@@ -194,8 +207,8 @@ class Lane:
             self.links[parent, uid] = Formed(commit, commit, parent, "Rebase")
             self.members[commit] = before | {number}
 
-    def verdicts(self, gate: Gate, commit: str) -> list[str]:
-        return [run.verdict for run in self.runs.get((gate.key, commit), ())]
+    def verdicts(self, gate: Gate, subject: str | None) -> list[str]:
+        return [run.verdict for run in self.runs.get((gate.key, subject or ""), ())]
 
     def all_verdicts(self, gate: Gate) -> list[str]:
         return [run.verdict for (key, _), runs in self.runs.items() if key == gate.key for run in runs]
@@ -211,6 +224,7 @@ class Lane:
                 assert PASSED in self.verdicts(gate, rung.link.commit), "I1: landed without a gate"
         assert not self.red(self.members[tip]), "I1: a red head"
         for rung in rungs:
+            assert not rung.job.reviews or PASSED in self.verdicts(REVIEW, rung.job.patch), "landed without its review"
             asked = POLICY not in rung.job.gates or PASSED in self.verdicts(POLICY, rung.link.commit)
             assert asked, "landed before the service approved of it"
             red = self.verdicts(GATES[1], self.head).count(FAILED) >= 2  # a red head has no count
@@ -233,6 +247,9 @@ class Lane:
             once = POLICY in job.gates and FAILED in self.verdicts(POLICY, link.commit)
             assert once or max(counts) >= 2, "I5: ejected before it failed twice"
             assert self.setting.flake or self.red(head | {number}) or dropped, "I5: a good change was ejected"
+        elif ending.reason == reasons.NOT_APPROVED:
+            assert self.unwelcome(number), "refused without its review's word"
+            assert self.verdicts(REVIEW, job.patch).count(FAILED) == 1, "a refusal is final"
         elif ending.reason == reasons.GATE_NEVER_PASSED:
             never = [gate for gate in job.gates if self.verdicts(gate, self.head).count(FAILED) >= 3]
             assert any(PASSED not in run_verdicts for run_verdicts in map(self.all_verdicts, never)), "I5: it passes"
@@ -244,7 +261,7 @@ class Lane:
         """Only what can follow the head still counts."""
         reachable = {commit for commit in self.members if commit == self.head or commit.startswith(f"{self.head}.")}
         self.links = {key: link for key, link in self.links.items() if key[0] in reachable}
-        self.runs = {key: runs for key, runs in self.runs.items() if key[1] in reachable}
+        self.runs = {key: runs for key, runs in self.runs.items() if key[1] in reachable or key[0] == REVIEW.key}
 
     def change_runs(self, made: Plan) -> None:
         for uid in made.demote:
@@ -253,11 +270,13 @@ class Lane:
         for key, runs in self.runs.items():
             self.runs[key] = [run for run in runs if run.name not in made.cancel]
         for start in made.start:
-            runs = self.runs.setdefault((start.gate.key, start.commit), [])
+            runs = self.runs.setdefault((start.gate.key, start.patch or start.commit), [])
+            assert not start.patch or all(run.verdict == INFRA for run in runs), "a change is reviewed once"
             assert all(run.number != start.number for run in runs), "a run was started twice"
             self.serial += 1
             runs.append(Run(f"run-{self.serial}", start.number))
-        assert len(self.active()) <= self.setting.slots, "I10: more gates than slots"
+        assert len(self.gating()) <= self.setting.slots, "I10: more gates than slots"
+        assert len(self.active()) - len(self.gating()) <= REVIEW_SLOTS, "I10: more reviews than may be"
 
     def note_conflicts(self, made: Plan) -> None:
         for place in made.places:
@@ -271,13 +290,16 @@ class Lane:
         self.now += 1
         active = self.active()
         if not active:
-            if not made.demote:
+            if not made.demote and not made.cancel:
                 assert made.again_after is not None, f"I9: nothing runs and nothing will: {made.places}"
                 self.now += made.again_after
             return
         key, run = self.random.choice(active)
         chance = self.random.random()
-        verdict = FAILED if self.red(self.members[key[1]]) or chance < self.setting.flake else PASSED
+        if key[0] == REVIEW.key:
+            verdict = FAILED if key[1] in {f"patch-{one // 2}" for one in self.setting.refused} else PASSED
+        else:
+            verdict = FAILED if self.red(self.members[key[1]]) or chance < self.setting.flake else PASSED
         if chance > 1 - self.setting.infra:
             verdict = INFRA
         runs = self.runs[key]
@@ -310,6 +332,13 @@ def queues(draw: st.DrawFn, *, flake: float = 0.0, infra: float = 0.0) -> Settin
     )
 
 
+@st.composite
+def reviewed(draw: st.DrawFn, *, flake: float = 0.0, infra: float = 0.0) -> Setting:
+    """Queues in which some changes are reviewed, by reviews that refuse some."""
+    setting, numbers = draw(queues(flake=flake, infra=infra)), st.frozensets(st.integers(0, 8))
+    return replace(setting, reviewed=draw(numbers), refused=draw(numbers))
+
+
 @bounded
 @given(setting=queues())
 def test_without_flakes_the_same_lands_as_in_a_row(setting: Setting) -> None:
@@ -325,6 +354,23 @@ def test_with_flakes_all_ends_and_every_end_is_proven(setting: Setting) -> None:
     lane = Lane(setting)
     lane.work()
     assert len(lane.landed) + len(lane.failed) == setting.jobs
+
+
+@bounded
+@given(setting=reviewed(flake=0.2, infra=0.1))
+def test_with_reviews_all_ends_and_every_end_is_proven(setting: Setting) -> None:
+    lane = Lane(setting)
+    lane.work()
+    assert len(lane.landed) + len(lane.failed) == setting.jobs
+
+
+@bounded
+@given(setting=reviewed(infra=0.1))
+def test_of_changes_that_get_along_just_those_land_that_pass_gates_and_review(setting: Setting) -> None:
+    lane = Lane(replace(setting, pairs=frozenset(), clashes=frozenset(), drops=frozenset()))
+    expected = lane.in_a_row()
+    lane.work()
+    assert set(lane.landed) == expected
 
 
 @pytest.mark.parametrize("window", [1, 4])

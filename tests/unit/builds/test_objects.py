@@ -36,7 +36,7 @@ from tidegate.builds.decide.world import (
     Tasks,
     World,
 )
-from tidegate.builds.refs import delete_refs
+from tidegate.clients.task_refs import delete_refs
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 GATE = {"name": "tests", "image": "img", "command": ["pytest", "-q"], "timeoutSeconds": 60, "input": "Tree"}

@@ -64,6 +64,18 @@ def test_a_planners_result_is_its_handoff() -> None:
     assert view.status()["attempts"][0]["handoffCommit"] == "d" * 40
 
 
+def test_a_reviews_result_is_its_handoff_and_never_a_change() -> None:
+    reviews = {"sourceRef": "refs/heads/x", "sourceCommit": "e" * 40}
+    for said, state in ((w.report(commit="", ref=""), "Complete"), (w.report(), "Complete"),
+                        (w.report(commit="", ref="", handoff_valid=False), "Pending"),
+                        (w.report(commit="", ref="", handoff_made=True), "Pending")):  # fmt: skip
+        pods = (w.ended(said=said),)
+        seen = w.observed(w.task(status=w.with_attempt(), role="Reviewer", reviews=reviews), pods=pods)
+        view = after(seen, decide(seen), role="Reviewer", reviews=reviews)
+        assert (view.state, "mergeJob" in view.status()) == (state, False)
+        assert decide(replace(seen, task=view, pods=())).create_job is False
+
+
 def test_a_script_says_itself_that_it_had_nothing_to_change() -> None:
     quiet = w.report(commit="", ref="", tokens_in=0, tokens_out=0, model_calls=0)
     seen = w.observed(w.task(status=w.with_attempt()), pods=(w.ended(said=quiet),))

@@ -169,6 +169,17 @@ def test_a_planner_runs_in_our_image() -> None:
     assert not [v for v in pod["spec"]["volumes"] if "projected" in v]
 
 
+def test_a_reviewer_is_told_of_the_change_in_our_image() -> None:
+    reviews = {"sourceRef": "refs/a/b", "sourceCommit": "e" * 40, "baseCommits": ["b" * 40], "maxCharacters": 4000}
+    spec = {"prompt": "p", "role": "Reviewer", "reviews": reviews}
+    found = containers(agent_pod(plan(class_spec={"engine": {"protocol": "Reviewer"}}, spec=spec)))
+    assert found["agent"]["image"] == "runner:1"
+    assert env(found["agent"])["TIDEGATE_REVIEWER_CONTEXT_CHARACTERS"] == "4000"
+    given = AgentInput.loads(env(found["workspace"])["TIDEGATE_INPUT"])
+    assert (given.engine, given.prompt, given.handoff_only) == ("Reviewer", "p", True)
+    assert (given.review_ref, given.review_commit, given.review_bases) == ("refs/a/b", "e" * 40, ["b" * 40])
+
+
 def test_ordinary_branches_only_when_asked_for() -> None:
     def branch(**repository: str) -> str:
         made = plan(repository={"url": "https://git.example.org/r.git", **repository})

@@ -49,9 +49,9 @@ class Engine(ApiModel):
         )
     )
 
-    protocol: Literal["Exec", "Script", "Planner"] = Field(
+    protocol: Literal["Exec", "Script", "Planner", "Reviewer"] = Field(
         description="Exec: a command, with the prompt in a file. Script: the prompt is the script. "
-        "Planner: one call of the model that returns a plan."
+        "Planner: one call of the model that returns a plan. Reviewer: one that returns a verdict on a change."
     )
     command: Command = Field(default=[], description="Program and first arguments, for protocol Exec.")
     args: Command = Field(default=[], description="Further arguments, for protocol Exec.")
@@ -64,8 +64,9 @@ class AgentClassSpec(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "has(self.image) || self.engine.protocol == 'Planner'",
-                "image is required unless engine.protocol is Planner: name an image that has /bin/sh and the engine",
+                "has(self.image) || self.engine.protocol in ['Planner', 'Reviewer']",
+                "image is required unless engine.protocol is Planner or Reviewer: name an image that has /bin/sh and "
+                "the engine",
                 fieldPath=".image",
             )
         )
@@ -73,7 +74,8 @@ class AgentClassSpec(ApiModel):
 
     image: ImageName | None = Field(
         default=None,
-        description="Image of the agent container; needs /bin/sh. For a Planner the operator's runner image.",
+        description="Image of the agent container; needs /bin/sh. For Planner and Reviewer the operator's runner "
+        "image.",
     )
     image_pull_policy: PullPolicy | None = Field(
         default=None, description="Always, IfNotPresent or Never; the operator's default otherwise."

@@ -13,10 +13,12 @@ from .common import (
     ApiModel,
     Commit,
     LocalRef,
+    MergeBases,
     Priority,
     RefName,
     RelativePath,
     Repository,
+    ReviewSize,
     ShortObjectName,
     Status,
     StatusCommit,
@@ -50,6 +52,20 @@ class Resolves(ApiModel):
     source_commit: Commit = Field(description="The change: 40 or 64 hexadecimal digits.")
 
 
+class Reviews(ApiModel):
+    """A change to review. The task's only result is its handoff, with a verdict."""
+
+    source_ref: RefName = Field(description="Full name of the ref that holds the change.")
+    source_commit: Commit = Field(description="The change: 40 or 64 hexadecimal digits.")
+    base_commits: MergeBases = Field(
+        default=[], description="Where the commit left the target branch; its whole tree is the change when empty."
+    )
+    max_characters: ReviewSize = Field(
+        default=60_000,
+        description="Longest change, as a diff, that the model can read at once; a longer one is not approved.",
+    )
+
+
 _NEW = "make a new AgentTask"
 _IMMUTABLE = (
     "buildRef",
@@ -64,6 +80,7 @@ _IMMUTABLE = (
     "gateProfileName",
     "retryLimit",
     "resolves",
+    "reviews",
     "allowFewerTests",
 )
 
@@ -87,6 +104,11 @@ class AgentTaskSpec(ApiModel):
                 "!has(self.resolves) || (has(self.buildRef) && self.role == 'Fixer')",
                 "resolves is for Fixers of a build: set role to Fixer and buildRef",
                 fieldPath=".resolves",
+            ),
+            rule(
+                "!has(self.reviews) || (has(self.repository) && self.role == 'Reviewer')",
+                "reviews is for Reviewers that stand alone: set role to Reviewer and repository",
+                fieldPath=".reviews",
             ),
             rule(
                 "!has(self.allowFewerTests) || !has(self.buildRef)",
@@ -141,6 +163,10 @@ class AgentTaskSpec(ApiModel):
         default=None,
         description="The change to make anew: the workspace is the target's head with it merged in, conflict markers "
         "left; a result that holds any is not taken.",
+    )
+    reviews: Reviews | None = Field(
+        default=None,
+        description="The change to review: the workspace is its files, and nothing but the handoff is taken.",
     )
     allow_fewer_tests: bool | None = Field(
         default=None,

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from tidegate.api.review import MAX_MERGE_BASES
+
 LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 COMMIT_PATTERN = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
@@ -190,6 +192,8 @@ class LocalRef(ApiModel):
 
 
 REF_PATTERN = r"^refs/[A-Za-z0-9_][A-Za-z0-9._/+@=-]*$"
+ReviewSize = Annotated[int, Field(ge=1000, le=1_000_000)]
+MergeBases = Annotated[list[Commit], Field(max_length=MAX_MERGE_BASES, json_schema_extra=SET_LIST)]
 RefName = Annotated[str, Field(min_length=6, max_length=256, pattern=REF_PATTERN)]
 
 

@@ -17,6 +17,8 @@ from .common import (
     NamespaceList,
     ObjectName,
     Resources,
+    ReviewSize,
+    ShortObjectName,
     map_list,
     rule,
     rules,
@@ -109,6 +111,19 @@ class GateService(ApiModel):
     token: TokenSource | None = Field(default=None, description="Sent as a bearer token; none otherwise.")
 
 
+class Review(ApiModel):
+    """A review of the change by a model, before the change has a candidate: asked once for each change."""
+
+    agent_class_name: ShortObjectName = Field(description="AgentClass with engine.protocol Reviewer.")
+    instructions: str = Field(
+        default="", max_length=1024, description="What to look at besides what every review looks at, for the model."
+    )
+    max_characters: ReviewSize = Field(
+        default=60_000,
+        description="Longest change, as a diff, that the model can read at once; a longer one is not approved.",
+    )
+
+
 def _gate_text(gate: str) -> str:
     """CEL: the characters in a gate's lists, all together."""
     paths = (f"(has({gate}.{part}) ? {text_size(f'{gate}.{part}', 'paths')} : 0)" for part in ("coverage", "tests"))
@@ -116,7 +131,8 @@ def _gate_text(gate: str) -> str:
 
 
 class Gate(ApiModel):
-    """One check on a commit: by a command in a Pod, whose exit code and reports are the verdict, or by a service."""
+    """One check on a commit: by a command in a Pod, whose exit code and reports are the verdict, by a service, or by
+    a reviewing agent."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -127,9 +143,17 @@ class Gate(ApiModel):
                 fieldPath=".command",
             ),
             rule(
-                "has(self.http) ? !has(self.image) && !has(self.command) : has(self.image) && has(self.command)",
-                "a gate has either image and command, or http: set one of the two",
+                "has(self.http) || has(self.review) ? !has(self.image) && !has(self.command) && has(self.http) != "
+                "has(self.review) : has(self.image) && has(self.command)",
+                "a gate has either image and command, or http, or review: set one of the three",
                 fieldPath=".image",
+            ),
+            rule(
+                "!has(self.review) || !(has(self.env) || has(self.resources) || has(self.egress) || has(self.coverage)"
+                " || has(self.tests))",
+                "a gate with review has an agent's Pod: leave out env, resources, egress, coverage and tests, and look "
+                "at its AgentClass",
+                fieldPath=".review",
             ),
             rule(
                 "!has(self.http) || !(has(self.env) || has(self.resources) || has(self.egress) || has(self.coverage)"
@@ -147,6 +171,9 @@ class Gate(ApiModel):
     )
     http: GateService | None = Field(
         default=None, description="Ask a service instead of running a Pod. One refusal is final."
+    )
+    review: Review | None = Field(
+        default=None, description="Have the change reviewed by a model before it is gated. One refusal is final."
     )
     timeout_seconds: int = Field(default=600, ge=1, le=86_400, description="Longest time; over it the gate fails.")
     input: Literal["Tree", "Repository"] = Field(

@@ -6,8 +6,22 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from .common import REF_PATTERN, ApiModel, Commit, LocalRef, Remote, Status, Time, rule, rules
+from .common import REF_PATTERN, ApiModel, Commit, LocalRef, MergeBases, Remote, Status, Time, rule, rules
 from .gateprofile import Gate
+
+
+class Change(ApiModel):
+    """The change that a commit brings, wherever it is based."""
+
+    patch_id: str = Field(
+        pattern=r"^[0-9a-f]{40}$",
+        max_length=40,
+        description="Stands for lines, paths and modes of the change: the evidence holds for every commit that brings "
+        "the same.",
+    )
+    base_commits: MergeBases = Field(
+        default=[], description="Where the commit left the target branch; its whole tree is the change when empty."
+    )
 
 
 class GateRunSpec(ApiModel):
@@ -15,7 +29,12 @@ class GateRunSpec(ApiModel):
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            rule("self == oldSelf", "spec can't be changed: make a new GateRun", reason="FieldValueForbidden")
+            rule("self == oldSelf", "spec can't be changed: make a new GateRun", reason="FieldValueForbidden"),
+            rule(
+                "has(self.gate.review) == has(self.change)",
+                "change is for gates with review, which need it: it says what is reviewed",
+                fieldPath=".change",
+            ),
         )
     )
 
@@ -37,6 +56,7 @@ class GateRunSpec(ApiModel):
         default="Candidate",
         description="Candidate: evidence for the lane. Sweep: a check of the head, outside the queue.",
     )
+    change: Change | None = Field(default=None, description="What a gate with review reviews.")
     number: int = Field(default=1, ge=1, description="Counts the runs of the same gate on the same commit.")
     gate: Gate = Field(description="The gate as it was when the run was made.")
 

@@ -24,7 +24,9 @@ class Draft:
     notes: dict[str, Place] = field(default_factory=dict)
     conflicted: dict[str, Conflict] = field(default_factory=dict)
     helpless: dict[str, list[Gate]] = field(default_factory=dict)  # jobs that failed gates that the head fails too
-    undecided: bool = False  # some job waits for evidence about the head
+    undecided: bool = False  # some job waits for evidence about the head, or for a review
+    unmeasured: bool = False  # some job's change isn't known yet: its review may have been given long ago
+    reviews: dict[tuple[str, str], Start] = field(default_factory=dict)  # to start, by gate key and patch
     again: list[float] = field(default_factory=list)
 
     def runs(self, gate: Gate, commit: str, tree: str) -> tuple[Run, ...]:

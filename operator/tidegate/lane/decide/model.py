@@ -83,6 +83,7 @@ class Run:
     verdict: str = ""
     ended: float = 0.0
     tests: Count | None = None
+    silent: bool = False  # a review that ended without a verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Job:
     uid: str
     name: str
     source: str
-    gates: tuple[Gate, ...]  # of the lane and of the job, one for each key
+    gates: tuple[Gate, ...]  # of the lane and of the job, one for each key, without reviews
     priority: int = 5
     queued: float = 0.0  # seconds since 1970; moved when the job goes to the end of the queue
     conflict_heads: tuple[str, ...] = ()
@@ -107,12 +108,14 @@ class Job:
     approved: bool = False  # a person approved its commit
     denied: str = ""  # a person's words, where one denied it
     bypass: str = ""  # a person's words, where one ordered to land it without gates; then it has none
+    reviews: tuple[Gate, ...] = ()  # what must approve of its change before it has a candidate
+    patch: str | None = None  # stands for its change, wherever it is based; empty where none can, None while unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A lane at one moment. `links` holds what forming (parent commit, job UID) gave, as far as it was tried; `runs`
-    the evidence by (gate key, commit or tree), in order of number."""
+    the evidence by (gate key, commit, tree or patch), in order of number."""
 
     head: str
     head_tree: str
@@ -129,6 +132,7 @@ class Snapshot:
     base_retry_seconds: float = 60.0
     fruitless: int = 0  # candidates tried since the last landing or ending
     fruitless_limit: int = 50
+    review_slots: int = 4  # reviews under way at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,7 @@ class Start:
     base: str
     number: int
     job: str = ""  # UID of the job that the candidate adds; none for the head
+    patch: str = ""  # of a review: the change, which `commit` holds
 
 
 @dataclass(frozen=True, slots=True)

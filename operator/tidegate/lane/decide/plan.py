@@ -29,6 +29,7 @@ from tidegate.lane.decide.model import (
     Start,
 )
 from tidegate.lane.decide.order import ordered
+from tidegate.lane.decide.review import approved, startable
 
 LOOKED_AT_PER_RUNG = 4  # jobs that may be passed over for each rung, conflicts and failures among them
 LOOKED_AT_MORE = 16
@@ -76,7 +77,7 @@ def _admit(draft: Draft, queue: list[Job]) -> list[Job]:
             draft.note(job, reasons.HELD, f"its commit contains that of {', '.join(waits[:5])}", waits)
         elif job.unapproved:
             draft.needs_approval(job, job.unapproved)
-        else:
+        elif approved(draft, job):
             admitted.append(job)
     return admitted
 
@@ -346,7 +347,7 @@ def _finish(draft: Draft, queue: list[Job], runaway: bool) -> Plan:
     # several jobs may ask for the same run of the head: it takes one slot
     starts = list(dict.fromkeys(start for _, _, start in sorted(draft.starts, key=lambda one: one[:2])))
     active = [(key, run) for key, runs in snapshot.runs.items() for run in runs if not run.verdict]
-    keep_all = bool(draft.form)  # the ladder isn't known to its end yet
+    keep_all = bool(draft.form or draft.unmeasured)  # the ladder isn't known to its end yet
     keep_all |= snapshot.frozen or runaway
     cancel = [] if keep_all else sorted(run.name for key, run in active if key not in draft.wanted)
     passed_ever = {key for (key, _), runs in snapshot.runs.items() if any(run.verdict == PASSED for run in runs)}
@@ -364,7 +365,7 @@ def _finish(draft: Draft, queue: list[Job], runaway: bool) -> Plan:
         ladder=tuple(draft.ladder),
         form=tuple(draft.form),
         land=_landable(draft),
-        start=() if keep_all else tuple(starts[:free]),
+        start=() if keep_all else (*starts[:free], *startable(draft)),
         cancel=tuple(cancel),
         endings=tuple(draft.endings),
         demote=tuple(draft.demote),

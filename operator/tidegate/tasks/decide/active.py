@@ -138,6 +138,6 @@ def _expectation(seen: Observed) -> Expectation:
     engine = seen.agent_class.spec.get("engine") or {} if seen.agent_class is not None else {}
     return Expectation(
         task_ref=names.task_ref(seen.task.meta.uid),
-        planner=seen.task.role == PLANNER,
+        handoff_only=seen.task.role == PLANNER or seen.task.reviews is not None,
         script=engine.get("protocol") == "Script",
     )

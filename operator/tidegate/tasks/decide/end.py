@@ -48,7 +48,7 @@ def _finished(seen: Observed, edit: StatusEdit, outcome: Outcome) -> Decision:
     complete = outcome.verdict == states.COMPLETE
     if complete:
         edit.set(commit=report.commit or None)
-        if not report.commit or seen.task.role == PLANNER:
+        if not report.commit or seen.task.role == PLANNER or seen.task.reviews is not None:
             edit.condition(reasons.MERGED, "True", reasons.EMPTY_DIFF, "there is nothing to merge")
         else:
             edit.set(mergeJob=names.merge_job_name(seen.task.meta.name, number))

@@ -1,4 +1,4 @@
-"""The refs of a build's tasks on the remote: removed when the build is deleted."""
+"""The refs of tasks on the remote: removed with a build, and some time after a review."""
 
 from __future__ import annotations
 
