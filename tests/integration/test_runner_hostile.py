@@ -5,6 +5,7 @@ Every program that must not run is a canary: it writes a file when it does.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -207,9 +208,8 @@ def test_fifos_sockets_and_unreadable_files_stop_nothing(bench: Bench) -> None:
     top = bench.workspace
     os.mkfifo(top / "fifo")
     with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(top)
-        server.bind("sock")
-        os.chdir("/")
+        with contextlib.chdir(top):
+            server.bind("sock")
         bench.write("good.py", "x = 1\n")
         bench.exits(0)
         started = time.monotonic()
@@ -398,13 +398,10 @@ def test_names_that_mean_something_to_git_or_a_terminal(bench: Bench) -> None:
 
 
 def test_a_very_deep_tree_ends(bench: Bench) -> None:
-    os.chdir(bench.workspace)
-    try:
+    with contextlib.chdir(bench.workspace):
         for _ in range(300):
             Path("d").mkdir()
             os.chdir("d")
-    finally:
-        os.chdir("/")
     bench.write("good.py", "x = 1\n")
     bench.exits(0)
     report = bench.publish()
