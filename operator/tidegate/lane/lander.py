@@ -183,7 +183,7 @@ class Lander:
         match result:
             case Landed(ledger):
                 state.ledger, state.reforms, state.declined = ledger, 0, None
-                state.tried.clear()
+                state.bore_fruit()
                 state.widen(most_candidates(lane))
                 await self._threads.call(state.moved, rungs[-1].link.commit)
                 for rung, job in zip(rungs, members, strict=True):

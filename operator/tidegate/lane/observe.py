@@ -212,7 +212,7 @@ def snapshot(ctx: Context, seen: Seen, state: LaneState, gates: Gates, frozen: b
         window=min(state.window, most_candidates(seen.lane)),
         every_commit=seen.lane.spec.get("greenness") == "Commit",
         frozen=frozen,
-        fruitless=len(state.tried),
+        fruitless=state.fruitless,
         fruitless_limit=limit,
     )
 

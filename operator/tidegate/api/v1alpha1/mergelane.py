@@ -124,6 +124,9 @@ class MergeLaneStatus(Status):
     reforms: int | None = Field(
         default=None, ge=0, description="Candidates formed anew in a row because others moved the branch."
     )
+    fruitless: int | None = Field(
+        default=None, ge=0, description="Candidates gated since the last landing or ending; too many freeze the lane."
+    )
     last_landing_time: Time | None = Field(default=None, description="When the lane last landed a change.")
 
 
