@@ -49,6 +49,7 @@ from tidegate.lane.state import LaneState
 from tidegate.runtime.context import Context
 from tidegate.runtime.keys import Key
 from tidegate.runtime.urls import git_protocols
+from tidegate.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -229,6 +230,7 @@ class Lanes:
         report.notes = self._lander.notes.problem(state)
         snap = snapshot(self._ctx, seen, state, gates, report.frozen is not None, FRUITLESS_LIMIT)
         plan = await self._threads.call(state.plan, snap, {job.meta.uid: wanted(job).change for job in open_jobs})
+        self._lander.account.round(key, seen, state, plan)
         again = await self._act(seen, state, gates, snap, plan, report)
         await self._report(key, state, report)
         return again
@@ -271,9 +273,11 @@ class Lanes:
             state.bore_fruit()
             if any(ending.reason == reasons.GATES_FAILED for ending in plan.endings):
                 state.narrow(most_candidates(seen.lane))
+                metrics.RESETS.labels("Ejected").inc()
             return 0.0
         for uid in plan.demote:
             await self._demote(views[uid])
+        self._lander.account.cancelled(run for run in seen.runs if run.meta.name in plan.cancel)
         for name in plan.cancel:
             await self._ctx.writer.delete("GateRun", seen.lane.meta.namespace, name)
         await self._start(seen, state, gates, plan)
@@ -319,6 +323,7 @@ class Lanes:
                 changed = await self._threads.call(state.changed_paths, start.base, start.commit)
             obj = gate_run(seen.lane, state, definition, start, name, job_names.get(start.job, ""), changed)
             if start.commit != state.head and not start.patch and start.commit not in known:
+                metrics.CANDIDATES.inc(start.commit not in state.tried)
                 state.tried.add(start.commit)
             try:
                 await self._ctx.writer.create("GateRun", seen.lane.meta.namespace, obj)

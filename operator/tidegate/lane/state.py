@@ -111,6 +111,7 @@ class LaneState:
             # where the ledger isn't known, the head may be our own landing
             if self.head and self.fruitless and self.ledger is not None and head != self.ledger.baseline:
                 self.reforms += 1
+                metrics.RESETS.labels("TargetMoved").inc()
             self.moved(head)
         baseline = self.ledger.baseline if self.ledger is not None else ""
         if self._compared != (head, baseline):
