@@ -335,7 +335,7 @@ def test_infra_counts_for_nothing_and_then_sends_to_the_end(world: World) -> Non
 
 
 def test_pods_never_exceed_the_slots_and_second_runs_come_first(world: World) -> None:
-    world.window, world.slots = 4, 3
+    world.window, world.slots = 3, 3
     for name in "abcd":
         world.job(name)
     world.run("H+a+b", FAILED)

@@ -72,15 +72,11 @@ def fail_at_the_push(world: World, fate: str) -> None:
     pytest.fail("nothing was pushed")
 
 
-def set_spec(world: World, **fields: Any) -> None:
-    world.api.patch("MergeLane", NAMESPACE, world.lane.name, {"spec": fields}, status=False)
-
-
 def thaw(world: World, name: str = "one") -> None:
     """What the condition Frozen asks a person to do."""
-    set_spec(world, frozen=True)
+    world.set_lane(frozen=True)
     world.work(name)
-    set_spec(world, frozen=False)
+    world.set_lane(frozen=False)
 
 
 # -- recovery by the ledger
@@ -288,7 +284,7 @@ def test_new_credentials_are_tried_before_they_are_used(world: World, monkeypatc
     meta = {"name": "git", "annotations": {"tidegate.dev/git-url": world.remote.repo.url}}
     secret = {"metadata": meta, "type": "kubernetes.io/basic-auth", "data": {"username": "dQ==", "password": "cA=="}}
     world.api.create("Secret", NAMESPACE, secret)
-    set_spec(world, repository={"url": world.remote.repo.url, "credentialsSecretName": "git"})
+    world.set_lane(repository={"url": world.remote.repo.url, "credentialsSecretName": "git"})
     tried: list[str] = []
     monkeypatch.setattr(reconcile, "probe", lambda _mirror, _refs, commit: tried.append(commit))
     queue(world)

@@ -60,7 +60,7 @@ class MergeLaneSpec(ApiModel):
         ge=1,
         le=32,
         description="Most candidates that are gated at once, each on top of the one before it; 1 gates one at a time. "
-        "It shrinks to half for a while when a change fails its gates.",
+        "Where gateSlots hold fewer, up to four jobs share one. It shrinks to half for a while when a change fails.",
     )
     greenness: Literal["Head", "Commit"] = Field(
         default="Head",
