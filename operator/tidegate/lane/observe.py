@@ -19,13 +19,14 @@ from tidegate.lane.candidate import Change
 from tidegate.lane.decide.model import Count, Gate, Job, Run, Snapshot, Start
 from tidegate.lane.decide.protect import ADD, Protection, protection
 from tidegate.lane.gates import gate_of
-from tidegate.lane.index import GATE_PODS, JOBS, RUNS, has_ended, lane_of_job
+from tidegate.lane.index import BUILDS, GATE_PODS, JOBS, RUNS, has_ended, lane_of_job
 from tidegate.lane.state import LaneState, Wanted
 from tidegate.runtime.context import Context, parse_time
 from tidegate.runtime.keys import Key
 
 FIXER = "Fixer"
 CANDIDATE = "Candidate"
+BASE_RETRY = 60  # seconds, where no build says otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +213,17 @@ def snapshot(ctx: Context, seen: Seen, state: LaneState, gates: Gates, frozen: b
         window=min(state.window, most_candidates(seen.lane)),
         every_commit=seen.lane.spec.get("greenness") == "Commit",
         frozen=frozen,
+        base_retry_seconds=base_retry(ctx, seen.lane),
         fruitless=state.fruitless,
         fruitless_limit=limit,
     )
+
+
+def base_retry(ctx: Context, lane: LaneView) -> float:
+    """How soon a red head is looked at again: as its most impatient build says."""
+    builds: tuple[BuildView, ...] = ctx.cache.indexed("BuildRequest", BUILDS, f"{lane.meta.namespace}/{lane.meta.name}")
+    asked = (int((build.spec.get("sweep") or {}).get("errorIntervalSeconds") or BASE_RETRY) for build in builds)
+    return float(min(asked, default=BASE_RETRY))
 
 
 def _job(ctx: Context, job: MergeJobView, gates: Gates, state: LaneState, sources: Mapping[str, MergeJobView],

@@ -7,8 +7,10 @@ from typing import Any, cast
 import pytest
 
 from tests.support.valid import COMMIT, URL
+from tidegate import names
 from tidegate.api.views import LaneView, MergeJobView
-from tidegate.lane.observe import gates_for
+from tidegate.lane.index import install_indexes
+from tidegate.lane.observe import base_retry, gates_for
 from tidegate.runtime.cache import Cache
 from tidegate.runtime.context import Context
 from tidegate.runtime.kinds import watched_kinds
@@ -45,6 +47,19 @@ def gates(ctx: Context, role: str = "Worker", required: str = "", own: str = "",
     found = gates_for(ctx, view, (MergeJobView.from_object(obj("MergeJob", "j", spec)),))
     assert not found.problems
     return {gate.name for gate in found.of_job["uid-j"]}
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [([], 60.0), ([None], 60.0), ([300, 120], 120.0), ([30, None], 30.0)])
+def test_a_red_head_is_looked_at_as_often_as_its_builds_ask(
+    ctx: Context, asked: list[int | None], seconds: float
+) -> None:
+    install_indexes(ctx)
+    for number, interval in enumerate(asked):
+        sweep = {"sweep": {"errorIntervalSeconds": interval}} if interval else {}
+        build = {"repository": {"url": URL}, "request": "x", **sweep}
+        ctx.cache.offer("BuildRequest", obj("BuildRequest", f"b{number}", build))
+    lane = obj("MergeLane", names.lane_name(URL, "main"), {"repository": {"url": URL}})
+    assert base_retry(ctx, LaneView.from_object(lane)) == seconds
 
 
 @pytest.mark.parametrize(

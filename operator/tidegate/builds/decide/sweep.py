@@ -12,10 +12,11 @@ PASSED = "Passed"
 FAILED = "Failed"
 INFRA = "Infra"
 
-# One category a sweep: what keeps the code from being built comes before what judges it.
+# One category a sweep: markers, build, compile, lint, then tests and all else.
 _CATEGORIES: tuple[tuple[str, ...], ...] = (
     ("marker", "conflict"),
-    ("build", "compile", "typecheck", "types", "mypy", "tsc", "pyright"),
+    ("build",),
+    ("compile", "typecheck", "types", "mypy", "tsc", "pyright"),
     ("lint", "format", "ruff", "style"),
 )
 
@@ -55,7 +56,8 @@ def judge(world: World) -> SweepStep:
         return SweepStep(sweep)
     number, commit = runs[0].number, runs[0].commit
     if any(run.commit != world.lane.head for run in runs):
-        return SweepStep(replace(sweep, number=number, runs=()), outcome="Stale")
+        # as if it had not been; but the next one waits its time, else sweeps hold the lane's slots while changes land
+        return SweepStep(replace(sweep, number=number, runs=(), time=world.now), outcome="Stale")
     failed = tuple(sorted(run.gate for run in runs if run.verdict == FAILED))
     if not failed and any(run.verdict == INFRA for run in runs):
         names = ", ".join(run.gate for run in runs if run.verdict == INFRA)

@@ -47,7 +47,7 @@ LOOKED_AT_MORE = 16
 NEVER_PASSED_RUNS = 3  # failures of a head by a gate that nothing has ever passed
 DEEPEST = 2  # a ladder has fewer rungs than this many for each candidate that is gated at once
 CLEARING_PASSES = 2  # of candidates on top of a change, where its own has no verdict yet
-BASE_RED_RUNS = 32  # failures of a head by any other gate: half an hour at one a minute
+BASE_RED_SECONDS = 1800.0  # in which a head fails any other gate
 
 
 def plan(snapshot: Snapshot) -> Plan:
@@ -193,9 +193,10 @@ def _settle_helpless(draft: Draft) -> None:
     for uid, gates in draft.helpless.items():
         for gate in gates:
             runs = draft.runs(gate, snapshot.head, snapshot.head_tree)
-            times = sum(run.verdict == FAILED for run in runs)
-            never = gate.key not in passed
-            if times >= (NEVER_PASSED_RUNS if never else BASE_RED_RUNS):
+            failures = [run.ended for run in runs if run.verdict == FAILED]
+            times, never = len(failures), gate.key not in passed
+            lasted = times >= NEVER_PASSED_RUNS and max(failures) - min(failures) >= BASE_RED_SECONDS
+            if lasted or (never and times >= NEVER_PASSED_RUNS):
                 reason = reasons.GATE_NEVER_PASSED if never else reasons.BASE_RED
                 message = f"the head itself failed {gate.name} {times} times; the change can't be judged by it"
                 if never:
