@@ -17,7 +17,6 @@ from tidegate.runtime.keys import Key
 from tidegate.telemetry import metrics
 
 LONGEST_ROUND = 60.0  # seconds that are counted between two looks at a lane
-WAITING_FOR_SLOT = "WaitingForSlot"
 
 
 class Account:
@@ -77,7 +76,7 @@ def _cause(place: Place, seen: Seen) -> str:
     if place.reason != reasons.GATING:
         return place.reason
     under_way = [run for run in runs_on(seen, place.commit, place.tree) if not run.status.get("verdict")]
-    return place.reason if any(run.status.get("startTime") for run in under_way) else WAITING_FOR_SLOT
+    return place.reason if any(run.status.get("startTime") for run in under_way) else reasons.WAITING_FOR_SLOT
 
 
 def _outcome(result: LandResult) -> str:

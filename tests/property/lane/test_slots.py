@@ -11,6 +11,7 @@ import pytest
 from tests.property.lane.fakeapi import FakeApi, FakeKube
 from tests.support.valid import COMMIT
 from tidegate import names
+from tidegate.api import reasons
 from tidegate.clients.kube import Kube
 from tidegate.errors import NotLeaderError, TidegateError
 from tidegate.lane import gaterun
@@ -80,6 +81,7 @@ class Lane:
         self.rng = random.Random(seed)
         self.api = FakeApi()
         self.most = 0
+        self.told_to_wait = False
         self.api.on_change = lambda *_: self._count()
         lane = {"repository": {"url": "file:///x"}, "gateSlots": SLOTS}
         self.api.create("MergeLane", NAMESPACE, {"metadata": {"name": LANE}, "spec": lane})
@@ -98,6 +100,11 @@ class Lane:
     def _count(self) -> None:
         self.most = max(self.most, len(self._alive()))
         assert self.most <= SLOTS, "I10: more gate Pods than slots"
+        for run in self.api.listed("GateRun"):
+            status = run.get("status") or {}
+            waits = status.get("reason") == reasons.WAITING_FOR_SLOT
+            self.told_to_wait |= waits
+            assert not (waits and status.get("podUID")), "it has its Pod, and says that it waits"
 
     def open(self) -> list[Key]:
         runs = self.api.listed("GateRun")
@@ -141,4 +148,5 @@ def test_pods_never_exceed_the_slots_wherever_a_leader_dies(seed: int, monkeypat
             leader.step(lane.rng.choice(keys))
     assert not lane.open()
     assert lane.most == SLOTS  # and they were used
+    assert lane.told_to_wait
     assert takeovers
