@@ -39,7 +39,9 @@ POD_START_SECONDS = Histogram(
 )
 TOKENS = Counter("tidegate_tokens_total", "Model tokens that attempts used.", ["direction"])  # in | out
 MODEL_CALLS = Counter("tidegate_model_calls_total", "Model calls that attempts made.")
-SWEEPS = Counter("tidegate_sweeps_total", "Sweeps of a target's head.", ["outcome"])  # green | red | infra
+SWEEPS = Counter(
+    "tidegate_sweeps_total", "Sweeps of a target's head.", ["outcome"]
+)  # Green | Red | Stale | Infra | TimedOut
 
 # Lanes
 CANDIDATE_SECONDS = Histogram("tidegate_candidate_seconds", "Forming one candidate.", buckets=_SHORT)
