@@ -10,6 +10,7 @@ from typing import Any
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.gates import Definition, by_tree, gate_key, merged
+from tidegate.api.requirements import requires
 from tidegate.api.views import BuildView, ClassView, GateRunView, LaneView, MergeJobView, PodView, ProfileView, TaskView
 from tidegate.clients.git_objects import Person
 from tidegate.lane import approval
@@ -87,17 +88,20 @@ def reviews_of(seen: Seen, patch: str | None) -> tuple[GateRunView, ...]:
 
 
 def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> Gates:
-    """The union of the lane's required profile and the job's; where neither names one, what the task's role gets. None
-    for a job whose gates a person bypasses."""
+    """The union of the lane's required profile and the job's; where neither names one, what the task's role gets; and
+    of those that the platform requires for the branch. None for a job whose gates a person bypasses."""
     found = Gates()
     required = lane.spec.get("requiredGateProfileName") or ""
+    url, branch = lane.spec["repository"]["url"], lane.spec.get("targetBranch") or "main"
+    profiles: list[ProfileView] = [one for one in ctx.cache.all("GateProfile") if requires(one.spec, url, branch)]
+    demanded = sorted(profile.meta.name for profile in profiles)
     for job in jobs:
         if bypass_of(job, lane.meta.name) is not None:
             found.of_job[job.meta.uid] = ()
             continue
-        wanted = [name for name in dict.fromkeys((required, job.spec.get("gateProfileName") or "")) if name]
+        wanted = [name for name in (required, job.spec.get("gateProfileName") or "") if name]
         groups: list[list[Definition]] = []
-        for name in wanted or [_default_profile(ctx, job)]:
+        for name in dict.fromkeys([*(wanted or [_default_profile(ctx, job)]), *demanded]):
             profile: ProfileView | None = ctx.cache.get(Key("GateProfile", "", name))
             if profile is None or profile.meta.deleting:
                 message = f"GateProfile {name!r} does not exist: make it, or name another in gateProfileName"

@@ -79,3 +79,13 @@ def test_a_cluster_that_refuses_every_pod_is_not_asked_without_a_pause() -> None
         model.tick(1)
     assert model.condition("Finalized")["reason"] == "Exhausted"
     assert "no verdict" in model.condition("Finalized")["message"]
+
+
+def test_a_sweep_runs_what_the_platform_requires_too() -> None:
+    model = working()
+    gates = [{"name": "audit", "image": "gate", "command": ["check"]}]
+    spec = {"gates": gates, "requiredFor": [{"repository": "**", "branch": "main"}]}
+    model.create("GateProfile", {"metadata": {"name": "audited"}, "spec": spec}, namespace="")
+    model.tick(301)
+    model.settle()
+    assert {run["spec"]["gate"]["name"] for run in model.gate_runs()} == {"tests", "lint", "audit"}

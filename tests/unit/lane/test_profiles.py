@@ -78,3 +78,32 @@ def test_a_role_loosens_nothing_that_anybody_named(ctx: Context) -> None:
 
 def test_the_role_of_another_task_of_that_name_says_nothing(ctx: Context) -> None:
     assert gates(ctx, "Tester", uid="another") == {"standard"}
+
+
+def require(ctx: Context, **more: Any) -> None:
+    gate = {"name": "audit", "image": "a", "command": ["x"]}
+    host = URL.partition("://")[2].partition("/")[0]
+    spec = {"gates": [gate], "requiredFor": [{"repository": host, "branch": "main"}], **more}
+    ctx.cache.offer("GateProfile", obj("GateProfile", "audit", spec, namespace=""))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "wanted"),
+    [
+        ({}, {"standard", "audit"}),
+        ({"own": "minimal"}, {"minimal", "audit"}),
+        ({"required": "strict", "own": "minimal"}, {"strict", "minimal", "audit"}),
+        ({"own": "audit"}, {"audit"}),
+    ],
+)
+def test_what_the_platform_requires_is_added_whatever_was_chosen(
+    ctx: Context, chosen: dict[str, str], wanted: set[str]
+) -> None:
+    require(ctx)
+    assert gates(ctx, **chosen) == wanted
+
+
+def test_nothing_lands_from_a_namespace_that_may_not_use_what_is_required(ctx: Context) -> None:
+    require(ctx, allowedNamespaces=["other"])
+    with pytest.raises(AssertionError):
+        gates(ctx)
