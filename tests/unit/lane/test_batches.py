@@ -98,6 +98,19 @@ def test_a_newcomer_throws_no_shared_work_away(world: World) -> None:
     assert made.cancel == ()
 
 
+def test_a_newcomer_with_more_gates_takes_no_slot_from_others(world: World) -> None:
+    world.slots = 4
+    posts = ["H+a+b", "H+a+b+c+d", "H+a+b+c+d+e"]
+    assert world.started() == posts
+    for commit in posts:
+        world.run(commit, "")
+    world.busy = 3
+    world.job("z", priority=1, queued=-9e9, gates=tuple(Gate(f"g{n}", f"k{n}") for n in range(4)))
+    made = world.plan()
+    assert made.cancel == ()
+    assert [rung.job.name for rung in made.ladder] == list("abcde")
+
+
 def test_a_change_in_conflict_is_held_and_the_others_share(world: World) -> None:
     world.conflicts.add(("a", "b"))
     assert world.started() == ["H+a+c+d+e"]

@@ -37,6 +37,7 @@ from tidegate.lane.decide.rungs import (
     floor_for,
     gate_top,
     gates_with,
+    is_under_way,
     pick,
     share_of,
     towards,
@@ -100,11 +101,13 @@ def _climb(draft: Draft, queue: list[Job]) -> None:
     draft.towards = towards(draft.snapshot) if most > 1 else set()
     remaining, tip = list(queue), draft.snapshot.head
     budget = window * LOOKED_AT_PER_RUNG + LOOKED_AT_MORE + len(queue) * bool(draft.red)
-    while remaining and _room(draft, window, at_once) and budget:
+    while remaining and _room(draft, window) and budget:
         budget -= 1
         if not draft.batch:
             draft.share = share_of(draft, tip, remaining, most)
         job = pick(draft, tip, remaining)
+        if _undecided(draft) >= at_once and not is_under_way(draft, tip, job):
+            break
         remaining.remove(job)
         link = draft.snapshot.links.get((tip, job.uid))
         if link is None:
@@ -121,10 +124,14 @@ def _climb(draft: Draft, queue: list[Job]) -> None:
         gate_top(draft)
 
 
-def _room(draft: Draft, window: int, at_once: int) -> bool:
-    """Whether one more candidate may be gated: those that passed and wait for others take no slot."""
-    undecided = sum(rung.state != PASSED and rung.proof is None for rung in draft.ladder) - draft.batch
-    return undecided < at_once and len(draft.ladder) < max(window * DEEPEST - 1, 1)
+def _undecided(draft: Draft) -> int:
+    """How many candidates are gated: those that passed and wait for others take no slot, nor those that share one."""
+    return sum(rung.state != PASSED and rung.proof is None for rung in draft.ladder) - draft.batch
+
+
+def _room(draft: Draft, window: int) -> bool:
+    """Whether one more candidate may be gated."""
+    return _undecided(draft) < window and len(draft.ladder) < max(window * DEEPEST - 1, 1)
 
 
 def _try_rung(draft: Draft, job: Job, link: Formed, tip: str) -> str:

@@ -52,11 +52,21 @@ def pick(draft: Draft, tip: str, remaining: list[Job]) -> Job:
             continue
         if link.commit in draft.towards:
             return job
-        gates = gates_with(draft, job)
-        seen = any(draft.runs(gate, link.commit, link.tree) for gate in gates)
-        if seen and worst(findings_of(draft, job, link, gates).values()) not in (FAILED, INFRA):
+        if _is_tested(draft, job, link):
             return job
     return remaining[0]
+
+
+def is_under_way(draft: Draft, tip: str, job: Job) -> bool:
+    """Whether gates run on the job's candidate, or on one that stands on it."""
+    link = draft.snapshot.links.get((tip, job.uid))
+    return isinstance(link, Formed) and (link.commit in draft.towards or _is_tested(draft, job, link))
+
+
+def _is_tested(draft: Draft, job: Job, link: Formed) -> bool:
+    gates = gates_with(draft, job)
+    seen = any(draft.runs(gate, link.commit, link.tree) for gate in gates)
+    return seen and worst(findings_of(draft, job, link, gates).values()) not in (FAILED, INFRA)
 
 
 def gates_with(draft: Draft, job: Job) -> tuple[Gate, ...]:
