@@ -71,6 +71,13 @@ SMALLEST: list[tuple[str, Object]] = [
     ("AgentClass", {"engine": {"protocol": "Planner"}, "model": "qwen2.5-coder"}),
     ("AgentClass", {"engine": {"protocol": "Script"}, "image": "localhost/agent@sha256:" + "0" * 64}),
     ("GateProfile", {"gates": [{"name": "t", "image": "a", "command": ["true"]}]}),
+    (
+        "GateProfile",
+        {
+            "gates": [{"name": "t", "image": "a", "command": ["true"]}],
+            "requiredFor": [{"repository": "git.example.org/team/*", "branch": "release/*"}, {"repository": "**"}],
+        },
+    ),
     ("GateProfile", {"gates": [{"name": "t", "http": {"url": "http://policy.team-a.svc:8080/check"}}]}),
     ("GateProfile", {"gates": [{"name": "t", "review": {"agentClassName": "reviewer"}}]}),
     ("AgentClass", {"engine": {"protocol": "Reviewer"}}),

@@ -238,6 +238,20 @@ def test_bad_and_conflicting_changes_do_not_land_and_say_why(world: LaneWorld) -
     assert "bad" not in world.clone.files()
 
 
+def test_changes_share_a_candidate_where_slots_are_scarce(world: LaneWorld) -> None:
+    spec = {"repository": {"url": world.url, "credentialsSecretName": "git-token"}, "window": 8, "gateSlots": 1}
+    lane = {"apiVersion": names.API_VERSION, "kind": "MergeLane", "metadata": {"name": world.lane}, "spec": spec}
+    world.cluster.apply(lane, namespace=world.namespace)
+    jobs = [world.job({f"f{n}.py": f"N = {n}\n"}, world.head) for n in range(4)]
+    world.start()
+    for job in jobs:
+        assert world.ended(job)["state"] == "Merged"
+    [run] = world.cluster.list("gaterun", world.namespace)
+    assert run["spec"]["commit"] == world.head
+    shown = [[gate["run"] for gate in world.status(job)["gates"]] for job in jobs]
+    assert shown == [[run["metadata"]["name"]]] * 4
+
+
 def test_a_cancelled_change_does_not_land(world: LaneWorld) -> None:
     world.gates({"slow": "sleep 15"})
     world.start()

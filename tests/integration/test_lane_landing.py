@@ -140,6 +140,17 @@ def test_a_lost_race_for_the_ledger_is_told(remote: Remote, monkeypatch: pytest.
         take(slow, REFS, "slow")
 
 
+def test_a_candidate_that_drops_commits_is_never_pushed(remote: Remote) -> None:
+    """The lease alone would let git overwrite."""
+    mirror = remote.mirror()
+    ledger = take(mirror, REFS, "me")
+    remote.repo.set("refs/heads/main", remote.sources[1])
+    mirror.fetch(REFS.fetched)
+    with pytest.raises(AssertionError, match="descend"):
+        remote.land(mirror, ledger, remote.sources[1], remote.sources[0])
+    assert remote.head == remote.sources[1]
+
+
 def test_a_refusal_of_the_remote_is_declined_with_its_words(remote: Remote) -> None:
     mirror = remote.mirror()
     ledger = take(mirror, REFS, "me")

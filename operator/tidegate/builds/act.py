@@ -10,7 +10,7 @@ from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
-from tidegate.api.views import BuildView, MergeJobView, TaskView
+from tidegate.api.views import BuildView, GateRunView, MergeJobView, TaskView
 from tidegate.builds import objects
 from tidegate.builds.decide.decision import Decision
 from tidegate.builds.decide.world import World
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 PARALLEL = 16  # requests of one round at once
 BATCH = 500  # patches or deletions in one round
+KEPT_SWEEPS = 3
 
 
 class Actor:
@@ -50,6 +51,8 @@ class Actor:
             await self.cancel(world)
         if decision.drop_sweep:
             await self.drop_sweep(world)
+        if decision.start_sweep:
+            await self._prune_sweeps(world, decision.start_sweep)
 
     async def fence(self, world: World, names_: tuple[str, ...]) -> None:
         """Move tasks that lose their slot: a start that another leader decided before this is refused then. Raises
@@ -113,6 +116,12 @@ class Actor:
         """Delete GateRuns of the build's sweeps that have no verdict yet."""
         runs = self._ctx.cache.indexed("GateRun", SWEEP_INDEX, world.uid)
         await self._all(self._delete("GateRun", run) for run in runs if not run.status.get("verdict"))
+
+    async def _prune_sweeps(self, world: World, number: int) -> None:
+        """Delete the runs of sweeps long ago: the lane owns them, and it outlives the build."""
+        found: tuple[GateRunView, ...] = self._ctx.cache.indexed("GateRun", SWEEP_INDEX, world.uid)
+        old = [run for run in found if int(run.spec.get("number") or 0) <= number - KEPT_SWEEPS]
+        await self._all(self._delete("GateRun", run) for run in old[:BATCH])
 
     async def purge(self, world: World) -> None:
         """Delete the build's tasks, jobs and sweep runs; their Pods go with them."""

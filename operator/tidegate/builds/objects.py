@@ -128,7 +128,7 @@ def resolver(world: World, change: Change, original: Object) -> Object:
     spec |= {
         "prompt": _cut(prompt),
         "role": FIXER,
-        "priority": job.get("priority") or 5,
+        "priority": 1,
         "resolves": {
             "mergeJobName": change.job_name,
             "taskRef": job.get("taskRef"),
@@ -142,8 +142,8 @@ def resolver(world: World, change: Change, original: Object) -> Object:
 
 
 def merge_job(world: World, change: Change, requeue: int) -> Object:
-    """The MergeJob that queues a change again: as the one before, under a name of its own."""
-    spec = {key: value for key, value in (change.job or {}).items() if key not in _PEOPLES}
+    """The MergeJob that queues a change again: as the one before, under a name of its own, and first in the queue."""
+    spec = {key: value for key, value in (change.job or {}).items() if key not in _PEOPLES} | {"priority": 1}
     metadata = {
         "name": names.merge_job_name(change.task, change.attempt, requeue),
         "labels": {**_labels(world), names.LABEL_TASK: label(change.task), names.LABEL_LANE: world.lane.name},

@@ -11,6 +11,7 @@ import orjson
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.gates import Definition, about_change, merged
+from tidegate.api.requirements import requires
 from tidegate.api.views import BuildView, GateRunView, LaneView, ProfileView, TaskView, condition
 from tidegate.builds import objects, status
 from tidegate.builds.decide.planning import PLANNER_ATTEMPTS, needs_source
@@ -137,7 +138,11 @@ class Observer:
         lane: LaneView | None = self._ctx.cache.get(Key("MergeLane", world.namespace, world.lane.name))
         required = (lane.spec.get("requiredGateProfileName") if lane is not None else "") or ""
         groups: list[Iterable[Definition]] = []
-        for profile in dict.fromkeys((required, world.spec.gate_profile)):
+        url, branch = world.spec.url, world.spec.branch
+        demanded = sorted(
+            one.meta.name for one in self._ctx.cache.all("GateProfile") if requires(one.spec, url, branch)
+        )
+        for profile in dict.fromkeys((required, world.spec.gate_profile, *demanded)):
             if not profile:
                 continue
             found: ProfileView | None = self._ctx.cache.get(Key("GateProfile", "", profile))

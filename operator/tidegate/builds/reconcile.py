@@ -125,9 +125,8 @@ class BuildReconciler:
         await self._ctx.writer.patch_status(key, seen, resource_version=view.meta.resource_version)
 
     def _measure(self, world: World, update: StatusUpdate) -> None:
-        if update.sweep.number > world.sweep.number:
-            outcome = "stale" if update.sweep.time == world.sweep.time else "green" if update.sweep.green else "red"
-            metrics.SWEEPS.labels(outcome).inc()
+        if update.swept:
+            metrics.SWEEPS.labels(update.swept).inc()
         if update.planning.iteration > world.planning.iteration:
             metrics.PLANS.labels("applied").inc()
         if update.verdict is not None:

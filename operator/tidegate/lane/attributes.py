@@ -54,14 +54,19 @@ class _Overlap:
         attributes = ours.get(b".gitattributes")
         if attributes is not None:
             self.files.append((folder + b".gitattributes", attributes[1]))
-        for name in theirs.keys() & ours.keys():
-            was, mine, other = old.get(name, _NONE), ours[name], theirs[name]
+        for name in theirs.keys() | ours.keys():
+            was, mine, other = (entries.get(name, _NONE) for entries in (old, ours, theirs))
             if was in (mine, other) or mine == other:
                 continue
-            if mine[0] == other[0] == _TREE:
-                self.walk(objects, (was[1] if was[0] == _TREE else "", mine[1], other[1]), folder + name + b"/")
+            if _is_folder(mine) and _is_folder(other):  # gone on one side: perhaps renamed there, and merged elsewhere
+                below = (was[1] if was[0] == _TREE else "", mine[1], other[1])
+                self.walk(objects, below, folder + name + b"/")
             else:
                 self.paths.append(folder + name)
+
+
+def _is_folder(entry: tuple[str, str]) -> bool:
+    return entry[0] in (_TREE, "")
 
 
 def _lookup(git: Git, files: list[tuple[bytes, str]], paths: list[bytes]) -> dict[bytes, bytes]:

@@ -35,9 +35,9 @@ async def freeze(ctx: Context, threads: GitThreads, lane: LaneView, state: LaneS
         if lane.meta.generation == generation and ctx.monotonic() - moment < DECLINED_SECONDS:
             return reasons.PUSH_DECLINED, f"the remote declines the push, tried again later: {text}"
         state.declined = None
-    if len(state.tried) >= FRUITLESS_LIMIT:
+    if state.fruitless >= FRUITLESS_LIMIT:
         if not touched:
-            words = f"{len(state.tried)} candidates without a landing: look at the gates"
+            words = f"{state.fruitless} candidates without a landing: look at the gates"
             return reasons.RUNAWAY, f"{words}, then {_TOGGLE}"
-        state.tried.clear()
+        state.bore_fruit()
     return None

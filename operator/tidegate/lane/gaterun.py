@@ -104,7 +104,10 @@ class GateRuns:
                 pass
             return await self._finish(key, view, lost())
         lane = self._lane(view)
-        if not self._has_slot(key, view, lane):
+        slots = int(lane.spec.get("gateSlots") or DEFAULT_SLOTS) if lane is not None else DEFAULT_SLOTS
+        if not self._has_slot(key, view, slots):
+            words = f"all {slots} gate slots of the lane are taken (gateSlots of the MergeLane)"
+            await self._wait(key, view, reasons.WAITING_FOR_SLOT, words)
             return SLOT_RETRY
         self._creating.add(key)
         try:
@@ -117,13 +120,18 @@ class GateRuns:
         found: LaneView | None = self._ctx.cache.get(Key("MergeLane", view.meta.namespace, name)) if name else None
         return found
 
-    def _has_slot(self, key: Key, view: GateRunView, lane: LaneView | None) -> bool:
+    async def _wait(self, key: Key, view: GateRunView, reason: str, message: str) -> None:
+        """Say why there is no Pod yet."""
+        if view.status.get("reason") != reason:
+            status = {"observedGeneration": view.meta.generation, "reason": reason, "message": message[:1024]}
+            await self._ctx.writer.patch_status(key, status)
+
+    def _has_slot(self, key: Key, view: GateRunView, slots: int) -> bool:
         """Pods are counted, not runs: also right after a takeover no more than the slots exist."""
         name = (view.spec.get("laneRef") or {}).get("name") or ""
         pods: tuple[PodView, ...] = self._ctx.cache.indexed("Pod", GATE_PODS, f"{view.meta.namespace}/{name}")
         known = {pod.meta.name for pod in pods if not pod.terminal}
         known.update(other.name for other in self._creating if other != key and other.namespace == key.namespace)
-        slots = int(lane.spec.get("gateSlots") or DEFAULT_SLOTS) if lane is not None else DEFAULT_SLOTS
         return len(known) < slots
 
     async def _create(self, key: Key, view: GateRunView) -> float | None:
@@ -146,6 +154,7 @@ class GateRuns:
                 return await self._finish(key, view, Verdict(INFRA, reasons.NAME_TAKEN, message))
         except Forbidden as error:
             if error.quota:
+                await self._wait(key, view, reasons.QUOTA_EXCEEDED, error.message)
                 return QUOTA_RETRY
             return await self._finish(key, view, Verdict(INFRA, reasons.POD_REFUSED, error.message))
         except Invalid as error:
@@ -155,6 +164,8 @@ class GateRuns:
             "pod": made["metadata"]["name"],
             "podUID": made["metadata"]["uid"],
             "startTime": rfc3339(self._ctx.now()),
+            "reason": None,  # why it waited
+            "message": None,
         }
         await self._ctx.writer.patch_status(key, status)
         return 30.0

@@ -10,6 +10,7 @@ from tidegate.api.views import LaneView, MergeJobView
 from tidegate.clients.git import GitThreads
 from tidegate.errors import Conflict, NotFound, TransientError
 from tidegate.lane import jobs
+from tidegate.lane.account import Account
 from tidegate.lane.bypass import bypass_of, was_bypassed
 from tidegate.lane.decide.model import Rung
 from tidegate.lane.index import lane_of_job
@@ -33,6 +34,7 @@ class Lander:
         self._ctx = ctx
         self._threads = threads
         self.notes = NoteWriter(ctx.writer.check)
+        self.account = Account(ctx)
 
     def moment(self) -> Moment:
         """Now, for a status."""
@@ -150,6 +152,7 @@ class Lander:
             state.drop()  # nobody knows what the push did: take the lane, then read
             raise
         metrics.LANDING_SECONDS.observe(self._ctx.monotonic() - started)
+        self.account.pushed(seen, rungs, members, result)
         await self._conclude(seen.lane, state, rungs, members, result)
 
     async def _intend(self, seen: Seen, state: LaneState, rungs: tuple[Rung, ...],
@@ -161,7 +164,7 @@ class Lander:
             job = views[rung.job.uid]
             try:
                 held = await self._finalizer(job, present=True)
-                runs = [*reviews_of(seen, rung.job.patch), *runs_on(seen, rung.link.commit, rung.link.tree)]
+                runs = [*reviews_of(seen, rung.job.patch), *runs_on(seen, rung.tested.commit, rung.tested.tree)]
                 gates = jobs.gate_results(runs)
                 status = jobs.intent(
                     held, self.moment(), rung.link.commit, rungs[0].base, state.ledger.value, gates, rung.job.bypass
@@ -183,7 +186,7 @@ class Lander:
         match result:
             case Landed(ledger):
                 state.ledger, state.reforms, state.declined = ledger, 0, None
-                state.tried.clear()
+                state.bore_fruit()
                 state.widen(most_candidates(lane))
                 await self._threads.call(state.moved, rungs[-1].link.commit)
                 for rung, job in zip(rungs, members, strict=True):

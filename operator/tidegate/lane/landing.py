@@ -20,6 +20,7 @@ from tidegate.lane.candidate import COMMITTER
 from tidegate.lane.ledger import ACCEPT, ACQUIRE, LAND, Entry, Landing, Ledger, parse_entry
 from tidegate.lane.messages import clean_text
 from tidegate.lane.mirror import HEADS, Mirror, RemoteError
+from tidegate.telemetry import metrics
 
 PUSH_TIMEOUT = 120.0
 NOTES = "refs/notes/tidegate"
@@ -191,10 +192,12 @@ def take(mirror: Mirror, refs: LaneRefs, holder: str, accept: str = "") -> Ledge
         new = _write_entry(objects, ledger, entry)
         report = push(git, _lease(refs.ledger, ledger.value), "--", mirror.url, f"{new.value}:{refs.ledger}")
     if report.moved(refs.ledger):
+        metrics.TAKES.labels("Taken").inc()
         return new
     if report.refused(refs.ledger) and not _OVERTAKEN.search(report.text):
         raise PermanentError(reasons.REFS_NOT_WRITABLE, f"the remote refuses to write {refs.ledger}: {report.text}")
     if report.refused(refs.ledger) or report.code == 0:
+        metrics.TAKES.labels("Lost").inc()
         raise LostRaceError(f"{refs.ledger} was moved by another holder")
     raise RemoteError(f"taking the lane failed: {report.text or report.code}")
 

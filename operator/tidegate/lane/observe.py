@@ -10,6 +10,7 @@ from typing import Any
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.gates import Definition, by_tree, gate_key, merged
+from tidegate.api.requirements import requires
 from tidegate.api.views import BuildView, ClassView, GateRunView, LaneView, MergeJobView, PodView, ProfileView, TaskView
 from tidegate.clients.git_objects import Person
 from tidegate.lane import approval
@@ -19,13 +20,14 @@ from tidegate.lane.candidate import Change
 from tidegate.lane.decide.model import Count, Gate, Job, Run, Snapshot, Start
 from tidegate.lane.decide.protect import ADD, Protection, protection
 from tidegate.lane.gates import gate_of
-from tidegate.lane.index import GATE_PODS, JOBS, RUNS, has_ended, lane_of_job
+from tidegate.lane.index import BUILDS, GATE_PODS, JOBS, RUNS, has_ended, lane_of_job
 from tidegate.lane.state import LaneState, Wanted
 from tidegate.runtime.context import Context, parse_time
 from tidegate.runtime.keys import Key
 
 FIXER = "Fixer"
 CANDIDATE = "Candidate"
+BASE_RETRY = 60  # seconds, where no build says otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +88,20 @@ def reviews_of(seen: Seen, patch: str | None) -> tuple[GateRunView, ...]:
 
 
 def gates_for(ctx: Context, lane: LaneView, jobs: tuple[MergeJobView, ...]) -> Gates:
-    """The union of the lane's required profile and the job's; where neither names one, what the task's role gets. None
-    for a job whose gates a person bypasses."""
+    """The union of the lane's required profile and the job's; where neither names one, what the task's role gets; and
+    of those that the platform requires for the branch. None for a job whose gates a person bypasses."""
     found = Gates()
     required = lane.spec.get("requiredGateProfileName") or ""
+    url, branch = lane.spec["repository"]["url"], lane.spec.get("targetBranch") or "main"
+    profiles: list[ProfileView] = [one for one in ctx.cache.all("GateProfile") if requires(one.spec, url, branch)]
+    demanded = sorted(profile.meta.name for profile in profiles)
     for job in jobs:
         if bypass_of(job, lane.meta.name) is not None:
             found.of_job[job.meta.uid] = ()
             continue
-        wanted = [name for name in dict.fromkeys((required, job.spec.get("gateProfileName") or "")) if name]
+        wanted = [name for name in (required, job.spec.get("gateProfileName") or "") if name]
         groups: list[list[Definition]] = []
-        for name in wanted or [_default_profile(ctx, job)]:
+        for name in dict.fromkeys([*(wanted or [_default_profile(ctx, job)]), *demanded]):
             profile: ProfileView | None = ctx.cache.get(Key("GateProfile", "", name))
             if profile is None or profile.meta.deleting:
                 message = f"GateProfile {name!r} does not exist: make it, or name another in gateProfileName"
@@ -212,9 +217,17 @@ def snapshot(ctx: Context, seen: Seen, state: LaneState, gates: Gates, frozen: b
         window=min(state.window, most_candidates(seen.lane)),
         every_commit=seen.lane.spec.get("greenness") == "Commit",
         frozen=frozen,
-        fruitless=len(state.tried),
+        base_retry_seconds=base_retry(ctx, seen.lane),
+        fruitless=state.fruitless,
         fruitless_limit=limit,
     )
+
+
+def base_retry(ctx: Context, lane: LaneView) -> float:
+    """How soon a red head is looked at again: as its most impatient build says."""
+    builds: tuple[BuildView, ...] = ctx.cache.indexed("BuildRequest", BUILDS, f"{lane.meta.namespace}/{lane.meta.name}")
+    asked = (int((build.spec.get("sweep") or {}).get("errorIntervalSeconds") or BASE_RETRY) for build in builds)
+    return float(min(asked, default=BASE_RETRY))
 
 
 def _job(ctx: Context, job: MergeJobView, gates: Gates, state: LaneState, sources: Mapping[str, MergeJobView],

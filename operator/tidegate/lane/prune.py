@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from tidegate.api.views import GateRunView
 
-KEPT_RUNS = 60
+KEPT_RUNS = 200  # what landed can be looked up for a while
 KEPT_REVIEWS = 200  # of changes that are not in the queue now: they may be queued again
 
 

@@ -16,9 +16,10 @@ from typing import Any
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.views import LaneView, MergeJobView
-from tidegate.clients.git import Credentials, GitThreads
+from tidegate.clients.git import GitThreads
 from tidegate.errors import AlreadyExists, Conflict, NotFound, PermanentError, TransientError
 from tidegate.lane import jobs, story
+from tidegate.lane.access import Access
 from tidegate.lane.decide.model import Ending, Place, Plan, Snapshot
 from tidegate.lane.freeze import FRUITLESS_LIMIT, freeze
 from tidegate.lane.gaterun import GateRuns
@@ -47,15 +48,14 @@ from tidegate.lane.signing import Signers
 from tidegate.lane.state import LaneState
 from tidegate.runtime.context import Context
 from tidegate.runtime.keys import Key
-from tidegate.runtime.secrets import credentials_of
-from tidegate.runtime.urls import check_git_url, git_protocols
+from tidegate.runtime.urls import git_protocols
+from tidegate.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
 FETCH_SECONDS = 15.0
 FRESH_SECONDS = 2.0  # a head younger than this is good enough to build on
 BLOCKED_SECONDS = 20.0  # until a lane that can't work looks again
-SECRET_SECONDS = 20.0  # a Secret that was read this long ago is good enough
 GIT_THREADS = 32  # they mostly wait: as many dead remotes delay nobody else
 GIVE_UP_SECONDS = 300.0  # a deleted job in an undecided landing is let go after this
 
@@ -70,7 +70,7 @@ class Lanes:
         self._mirrors: dict[tuple[str, str, str], Mirror] = {}
         self._lander = Lander(ctx, self._threads)
         self._signers = Signers(ctx, self._threads)
-        self._secrets: dict[tuple[str, str, str], tuple[float, Credentials, str]] = {}
+        self._access = Access(ctx)
         self._deleting: dict[str, float] = {}  # UID of a deleted job that is held by its intent, since when
 
     async def reconcile(self, key: Key) -> float | None:
@@ -155,7 +155,7 @@ class Lanes:
             raise PermanentError(
                 reasons.NAME_TAKEN, f"the lane of this repository and branch must be named {expected!r}: make it anew"
             )
-        credentials, mark = await self._credentials(view)
+        credentials, mark = await self._access.of(view)
         state = self._state(key, view)
         state.mirror.credentials = credentials
         state.signer = await self._signers.of(view)
@@ -163,40 +163,31 @@ class Lanes:
         if state.ledger is None:
             self._ctx.writer.check()
             await call(state.refresh)
-            if view.status.get("probedCredentials") != mark:
-                await call(probe, state.mirror, state.refs, state.head)
-                await self._ctx.writer.patch_status(key, {"probedCredentials": mark})
+            await self._probe(key, view, state, mark)
             self._ctx.writer.check()
             state.ledger = await call(take, state.mirror, state.refs, self._ctx.holder.replace(" ", "_"))
             await call(state.refresh)
         elif any(job.status.get("landing") for job in seen.open):
             state.drop()  # an intent whose end nobody wrote down: take the lane, then ask the ledger
             return await self._ready(key, view, seen)
-        elif self._stale(state, seen):
-            await call(state.refresh)
+        else:
+            if self._stale(state, seen):
+                await call(state.refresh)
+            await self._probe(key, view, state, mark)
         return state
+
+    async def _probe(self, key: Key, view: LaneView, state: LaneState, mark: str) -> None:
+        """Try the remote at first use and on new credentials. Raises PermanentError, RemoteError."""
+        if view.status.get("probedCredentials") == mark:
+            return
+        self._ctx.writer.check()
+        await self._threads.call(probe, state.mirror, state.refs, state.head)
+        await self._ctx.writer.patch_status(key, {"probedCredentials": mark})
 
     def _stale(self, state: LaneState, seen: Seen) -> bool:
         age = self._ctx.monotonic() - state.fetched
         fresh_jobs = any(job.meta.uid not in state.pinned for job in seen.open)
         return age > (FRESH_SECONDS if fresh_jobs else FETCH_SECONDS)
-
-    async def _credentials(self, view: LaneView) -> tuple[Credentials | None, str]:
-        url, secret = view.spec["repository"]["url"], view.spec["repository"].get("credentialsSecretName") or ""
-        check_git_url(url, self._ctx.settings)
-        if not secret:
-            return None, "none"
-        held = self._secrets.get((view.meta.namespace, secret, url))
-        if held is not None and self._ctx.monotonic() - held[0] < SECRET_SECONDS:
-            return held[1], held[2]
-        try:
-            found = await self._ctx.kube.get("Secret", view.meta.namespace, secret)
-        except NotFound:
-            message = f"Secret {secret!r} (repository.credentialsSecretName) is not in this namespace"
-            raise PermanentError(reasons.SECRET_MISSING, message) from None
-        credentials, mark = credentials_of(found, url), f"{secret}/{found['metadata']['resourceVersion']}"
-        self._secrets[view.meta.namespace, secret, url] = (self._ctx.monotonic(), credentials, mark)
-        return credentials, mark
 
     def _state(self, key: Key, view: LaneView) -> LaneState:
         state = self._states.get(key)
@@ -211,6 +202,8 @@ class Lanes:
         refs = LaneRefs(self._lane_id(key, url, branch), branch, view.spec.get("refPrefix") or names.REF_PREFIX)
         made = self._states[key] = LaneState(self._ctx.term, self._mirrors[identity], refs)
         made.window = int(view.status.get("window") or most_candidates(view))
+        made.reforms = int(view.status.get("reforms") or 0)
+        made.tried_before = int(view.status.get("fruitless") or 0)
         return made
 
     def _lane_id(self, key: Key, url: str, branch: str) -> str:
@@ -237,6 +230,7 @@ class Lanes:
         report.notes = self._lander.notes.problem(state)
         snap = snapshot(self._ctx, seen, state, gates, report.frozen is not None, FRUITLESS_LIMIT)
         plan = await self._threads.call(state.plan, snap, {job.meta.uid: wanted(job).change for job in open_jobs})
+        self._lander.account.round(key, seen, state, plan)
         again = await self._act(seen, state, gates, snap, plan, report)
         await self._report(key, state, report)
         return again
@@ -276,12 +270,14 @@ class Lanes:
         for ending in plan.endings:
             await self._end(views[ending.uid], state, ending)
         if plan.endings:
-            state.tried.clear()
+            state.bore_fruit()
             if any(ending.reason == reasons.GATES_FAILED for ending in plan.endings):
                 state.narrow(most_candidates(seen.lane))
+                metrics.RESETS.labels("Ejected").inc()
             return 0.0
         for uid in plan.demote:
             await self._demote(views[uid])
+        self._lander.account.cancelled(run for run in seen.runs if run.meta.name in plan.cancel)
         for name in plan.cancel:
             await self._ctx.writer.delete("GateRun", seen.lane.meta.namespace, name)
         await self._start(seen, state, gates, plan)
@@ -318,6 +314,7 @@ class Lanes:
             return
         await self._threads.call(state.publish_candidates, {start.commit for start in plan.start if not start.patch})
         job_names = {job.meta.uid: job.meta.name for job in seen.open}
+        known = {run.spec["commit"] for run in seen.runs}
         for start in plan.start:
             name = run_name(seen.lane.meta.name, start.gate, start.patch or start.commit, start.number)
             definition = gates.definitions[start.gate.key]
@@ -325,7 +322,8 @@ class Lanes:
             if start.gate.final and start.base:
                 changed = await self._threads.call(state.changed_paths, start.base, start.commit)
             obj = gate_run(seen.lane, state, definition, start, name, job_names.get(start.job, ""), changed)
-            if start.commit != state.head and not start.patch:
+            if start.commit != state.head and not start.patch and start.commit not in known:
+                metrics.CANDIDATES.inc(start.commit not in state.tried)
                 state.tried.add(start.commit)
             try:
                 await self._ctx.writer.create("GateRun", seen.lane.meta.namespace, obj)

@@ -41,6 +41,8 @@ def lane_status(lane: LaneView, jobs: Iterable[MergeJobView], state: LaneState |
             "failed": states.count(FAILED),
         },
     }
+    if state is not None:
+        status["fruitless"] = state.fruitless
     if state is not None and state.head:
         status |= {"head": state.head, "reforms": state.reforms, "laneId": state.refs.lane_id}
         if state.head != lane.status.get("head"):

@@ -57,12 +57,23 @@ class LaneState:
     pinned: dict[str, str] = field(default_factory=dict)  # job UID to commit
     published: set[str] = field(default_factory=set)  # candidates with a ref
     ranges: dict[str, frozenset[str]] = field(default_factory=dict)  # job UID to the commits that its source brings
-    tried: set[str] = field(default_factory=set)  # candidates gated since the last landing or ending
+    tried: set[str] = field(default_factory=set)  # candidates gated since the last landing or ending, in this term
+    tried_before: int = 0  # how many the terms before this one had gated since then
     window: int = 1  # candidates gated at once now
     reforms: int = 0  # in a row, because others moved the branch
     _changes: Mapping[str, Change] = field(default_factory=dict)  # that `links` were formed of, by job UID
     _compared: tuple[str, str] = ("", "")  # head and baseline for which `rewound` was found out
     declined: tuple[str, int, float] | None = None  # the remote's text, lane generation, monotonic time
+
+    @property
+    def fruitless(self) -> int:
+        """Candidates gated since the last landing or ending, by whomever."""
+        return self.tried_before + len(self.tried)
+
+    def bore_fruit(self) -> None:
+        """Something landed, or ended by its own fault: the count begins anew."""
+        self.tried.clear()
+        self.tried_before = 0
 
     def drop(self) -> None:
         """Forget what hangs on the ledger: the lane must be taken again."""
@@ -97,8 +108,10 @@ class LaneState:
 
     def _see_head(self, head: str) -> None:
         if head != self.head:
-            if self.head and self.tried:
+            # where the ledger isn't known, the head may be our own landing
+            if self.head and self.fruitless and self.ledger is not None and head != self.ledger.baseline:
                 self.reforms += 1
+                metrics.RESETS.labels("TargetMoved").inc()
             self.moved(head)
         baseline = self.ledger.baseline if self.ledger is not None else ""
         if self._compared != (head, baseline):

@@ -39,7 +39,9 @@ POD_START_SECONDS = Histogram(
 )
 TOKENS = Counter("tidegate_tokens_total", "Model tokens that attempts used.", ["direction"])  # in | out
 MODEL_CALLS = Counter("tidegate_model_calls_total", "Model calls that attempts made.")
-SWEEPS = Counter("tidegate_sweeps_total", "Sweeps of a target's head.", ["outcome"])  # green | red | infra
+SWEEPS = Counter(
+    "tidegate_sweeps_total", "Sweeps of a target's head.", ["outcome"]
+)  # Green | Red | Stale | Infra | TimedOut
 
 # Lanes
 CANDIDATE_SECONDS = Histogram("tidegate_candidate_seconds", "Forming one candidate.", buckets=_SHORT)
@@ -54,6 +56,35 @@ GATE_FLAKES = Counter(
 )
 MERGES = Counter("tidegate_merges_total", "MergeJobs that ended.", ["outcome"])  # a reason
 QUEUE_SECONDS = Histogram("tidegate_merge_queue_seconds", "From creation to the end of a MergeJob.", buckets=_LONG)
+OVERHEAD_SECONDS = Histogram(
+    "tidegate_merge_overhead_seconds",
+    "Of a landed MergeJob: from creation to landing, without the time of its last candidate's gates.",
+    buckets=_LONG,
+)
+WAITING_SECONDS = Counter(
+    "tidegate_merge_waiting_seconds_total", "Time that MergeJobs spent in queues, by what they waited for.", ["cause"]
+)
+CANDIDATES = Counter("tidegate_candidates_total", "Candidates that gates were started on.")
+RESETS = Counter(
+    "tidegate_lane_resets_total",
+    "Times that candidates had to be formed anew.",
+    ["cause"],  # TargetMoved | Ejected
+)
+GATE_LANDED_SECONDS = Counter(
+    "tidegate_gate_landed_seconds_total",
+    "Time of the gates of candidates that landed; what else is in tidegate_gate_seconds_sum landed nothing.",
+)
+GATE_CANCELLED_SECONDS = Counter(
+    "tidegate_gate_cancelled_seconds_total", "Time of gate runs that were ended because nothing needed them any more."
+)
+FALSE_EJECTIONS = Counter(
+    "tidegate_false_ejections_total", "Commits that landed after their gates had put them out of the queue."
+)
+RED_HEADS = Counter(
+    "tidegate_red_heads_total", "Heads made by a lane that then failed a gate twice: should stay 0 but for flaky gates."
+)
+LANDINGS = Counter("tidegate_landings_total", "Pushes to target branches by what became of them.", ["result"])
+TAKES = Counter("tidegate_lane_takes_total", "Times that a lane's ledger was taken, or the race lost.", ["result"])
 GIT_ERRORS = Counter("tidegate_git_errors_total", "Git commands on remotes that failed.", ["operation"])
 
 # The machine room

@@ -42,6 +42,7 @@ class FakeApi:
     def __init__(self) -> None:
         self.objects: dict[Name, Json] = {}
         self.events: list[tuple[str, str, Json]] = []  # kind, type, object
+        self.told: list[tuple[str, str]] = []  # Events: object, reason
         self.version = 100
         self.on_change: Callable[[str, Json, Json], None] = lambda _kind, _old, _new: None
 
@@ -81,6 +82,9 @@ class FakeApi:
             return old
         if changed.get("spec") != old.get("spec"):
             changed["metadata"] = {**changed["metadata"], "generation": old["metadata"]["generation"] + 1}
+        if changed["metadata"].get("deletionTimestamp") and not changed["metadata"].get("finalizers"):
+            self._drop((kind, namespace, name), changed)
+            return changed
         return self._store((kind, namespace, name), changed, "MODIFIED")
 
     def delete(self, kind: str, namespace: str, name: str, uid: str | None) -> None:
@@ -88,7 +92,15 @@ class FakeApi:
         old = self.get(kind, namespace, name)
         if uid and uid != old["metadata"]["uid"]:
             raise Conflict(409, "Conflict", f"{kind} {name} is another object")
-        del self.objects[kind, namespace, name]
+        if old["metadata"].get("finalizers"):
+            old["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+            self._store((kind, namespace, name), old, "MODIFIED")
+            return
+        self._drop((kind, namespace, name), old)
+
+    def _drop(self, name: Name, old: Json) -> None:
+        kind = name[0]
+        del self.objects[name]
         self.version += 1
         old["metadata"]["resourceVersion"] = str(self.version)
         self.events.append((kind, "DELETED", old))
@@ -116,9 +128,10 @@ class FakeKube:
         return self._api.get(kind, namespace, name)
 
     async def create(self, kind: str, namespace: str, obj: Json, *, guard: Callable[[], None]) -> Json:
-        """As Kube.create; Events are dropped."""
+        """As Kube.create; Events are only told."""
         guard()
         if kind == "Event":
+            self._api.told.append((obj["regarding"]["name"], obj["reason"]))
             return {}
         await Pause()
         answer = self._api.create(kind, namespace, obj)

@@ -41,7 +41,7 @@ FAST = "/dev/shm"
 class World:
     """What a test does to a lane; `close` it at the end."""
 
-    def __init__(self, window: int = 3) -> None:
+    def __init__(self, window: int = 3, slots: int = 6) -> None:
         shared = FAST if Path(FAST).is_dir() else None
         self.root = Path(tempfile.mkdtemp(prefix="tidegate-lane-", dir=shared))
         self.remote = Remote(self.root / "remote.git")
@@ -58,7 +58,7 @@ class World:
         self.replicas: dict[str, Replica] = {}
         self._push = landing.push
         landing.push = self._on_push
-        self._populate(window)
+        self._populate(window, slots)
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -70,14 +70,14 @@ class World:
         self.store.close()
         shutil.rmtree(self.root, ignore_errors=True)
 
-    def _populate(self, window: int) -> None:
+    def _populate(self, window: int, slots: int) -> None:
         files: Files = {}
         for name in ("a", "b", "dir/c"):
             files[name.encode()] = (REGULAR, b"".join(b"%s line %d\n" % (name.encode(), n) for n in range(24)))
         self._move(self.store.write(files))
         url = self.remote.repo.url
         self.lane = Key("MergeLane", NAMESPACE, names.lane_name(url, "main"))
-        spec = {"repository": {"url": url}, "targetBranch": "main", "window": window, "gateSlots": 6}
+        spec = {"repository": {"url": url}, "targetBranch": "main", "window": window, "gateSlots": slots}
         lane = {"metadata": {"name": self.lane.name}, "spec": spec, "status": {"probedCredentials": "none"}}
         self.api.create("MergeLane", NAMESPACE, lane)
         gates = [{"name": name, "image": "x", "command": ["x"], "input": kind}
@@ -190,6 +190,10 @@ class World:
         if waiting:
             name = waiting[number % len(waiting)]["metadata"]["name"]
             self.api.patch("MergeJob", NAMESPACE, name, {"spec": {"desiredState": "Cancelled"}}, status=False)
+
+    def set_lane(self, **spec: Any) -> None:
+        """A person changes the lane's policy."""
+        self.api.patch("MergeLane", NAMESPACE, self.lane.name, {"spec": spec}, status=False)
 
     def judge(self, luck: Callable[[], str] = lambda: "") -> None:
         """Gate runs end: as they must, or as `luck` says (`Failed`, `Infra`)."""

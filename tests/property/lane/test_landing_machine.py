@@ -37,8 +37,10 @@ class LandingMachine(RuleBasedStateMachine):
         finally:
             self.world.close()
 
-    @initialize(edits=edits, strategy=st.sampled_from(STRATEGIES))
-    def begin(self, edits: list[tuple[int, str, int]], strategy: str) -> None:
+    @initialize(edits=edits, strategy=st.sampled_from(STRATEGIES), scarce=st.booleans())
+    def begin(self, edits: list[tuple[int, str, int]], strategy: str, scarce: bool) -> None:
+        if scarce:  # several changes share a candidate's gates
+            self.world.set_lane(window=4, gateSlots=2)
         self.world.submit(strategy, 0, edits)
         self.world.lead("one", alone=True)
 
@@ -111,8 +113,11 @@ def world() -> Iterator[World]:
     world.close()
 
 
+@pytest.mark.parametrize("scarce", [False, True])
 @pytest.mark.parametrize("seed", range(WALKS))
-def test_a_walk_breaks_nothing(world: World, seed: int) -> None:
+def test_a_walk_breaks_nothing(world: World, seed: int, scarce: bool) -> None:
+    if scarce:
+        world.set_lane(window=4, gateSlots=2)
     wander(world, random.Random(seed), STEPS)
     world.settle()
 

@@ -73,6 +73,7 @@ def test_a_requeued_job_is_the_old_one_under_a_name_of_its_own() -> None:
     assert made["metadata"]["name"] == "mk-1-a-2-r1"
     job = MergeJob.model_validate(made)
     assert (job.spec.strategy, job.spec.source_commit, job.spec.desired_state) == ("Squash", "b" * 40, "Run")
+    assert job.spec.priority == 1
 
 
 def test_lane_and_sweep_runs_fit_their_types() -> None:

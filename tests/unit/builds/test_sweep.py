@@ -68,6 +68,21 @@ def test_a_result_for_an_old_head_counts_for_nothing() -> None:
     assert step.outcome == "Stale"
     assert step.condition is None
     assert (step.sweep.number, step.sweep.commit, step.sweep.green) == (1, "c0", True)
+    assert step.sweep.greens == 0
+
+
+def test_after_a_stale_sweep_the_next_one_waits_its_time() -> None:
+    """While changes land, sweeps don't follow each other: they would hold the lane's slots."""
+    old = results(tests="Passed", lint="Passed", typecheck="Passed")
+    before = Sweep(gates=GATES, runs=old, time=NOW - timedelta(seconds=900), commit="c0", green=True)
+    discarded = periodic(world(before, lane=Lane("l", "uid", ready=True, head="c2")))
+    assert (discarded.outcome, discarded.start) == ("Stale", 0)
+    assert discarded.sweep.green == before.green
+    for seconds, start in ((1, 0), (299, 0), (300, 2)):
+        later = world(
+            discarded.sweep, lane=Lane("l", "uid", ready=True, head="c2"), now=NOW + timedelta(seconds=seconds)
+        )
+        assert periodic(later).start == start
 
 
 def test_runs_on_two_commits_are_no_sweep() -> None:
@@ -125,7 +140,12 @@ def test_one_category_a_sweep() -> None:
     runs = results(tests="Failed", lint="Failed", typecheck="Passed")
     assert [fix.result.gate for fix in fixes(world(), runs, 1)] == ["lint"]
     runs = results(tests="Failed", lint="Failed", typecheck="Failed", build="Failed")
-    assert [fix.result.gate for fix in fixes(world(), runs, 1)] == ["build", "typecheck"]
+    assert [fix.result.gate for fix in fixes(world(), runs, 1)] == ["build"]
+    runs = results(unit="Failed", typecheck="Failed", mypy="Failed", markers="Passed")
+    assert [fix.result.gate for fix in fixes(world(), runs, 1)] == ["mypy", "typecheck"]
+    order = ["conflict-markers", "build", "typecheck", "lint", "tests"]
+    assert sorted(order, key=category) == order
+    assert len({category(gate) for gate in order}) == len(order)
 
 
 def test_fixers_are_bounded_and_deduplicated() -> None:

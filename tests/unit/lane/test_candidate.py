@@ -150,6 +150,57 @@ def test_modes_symlinks_and_submodules_are_kept(repo: Repo) -> None:
     assert modes == {"a": "100755", "b": "100644", "l": "120000", "m": "160000"}
 
 
+def modes(repo: Repo, commit: str) -> dict[str, str]:
+    return {line.split("\t")[1]: line[:6] for line in repo.git("ls-tree", "-r", commit).splitlines()}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_mode_changed_here_and_a_text_there_both_count(repo: Repo, strategy: str) -> None:
+    root = repo.commit({"a": LINES, "o": "o"})
+    base = repo.commit({"a": edit(LINES, 3, "x"), "o": "o"}, root)
+    source = repo.commit({"a": ("100755", LINES), "o": "o"}, root)
+    commit = must(formed(repo, base, Change(source, strategy))).commit
+    assert modes(repo, commit) == {"a": "100755", "o": "100644"}
+    assert repo.files(commit)["a"] == edit(LINES, 3, "x").removesuffix("\n")
+
+
+def test_a_mode_alone_is_a_change(repo: Repo) -> None:
+    root = repo.commit({"a": "a"})
+    for strategy in STRATEGIES:
+        commit = must(formed(repo, root, Change(repo.commit({"a": ("100755", "a")}, root), strategy))).commit
+        assert modes(repo, commit) == {"a": "100755"}
+
+
+@pytest.mark.parametrize("other", [("120000", "b"), ("160000", "1" * 40)])
+def test_a_file_that_became_something_else_conflicts_with_an_edit(repo: Repo, other: tuple[str, str]) -> None:
+    root = repo.commit({"a": LINES, "b": "b"})
+    base = repo.commit({"a": edit(LINES, 3, "x"), "b": "b"}, root)
+    source = repo.commit({"a": other, "b": "b"}, root)
+    result = formed(repo, base, Change(source))
+    assert isinstance(result, Conflict)
+    assert any(file.startswith("a") for file in result.files)
+
+
+def test_renamed_to_two_names_conflicts(repo: Repo) -> None:
+    root = repo.commit({"a": LINES})
+    base, source = repo.commit({"here": LINES}, root), repo.commit({"there": LINES}, root)
+    result = formed(repo, base, Change(source))
+    assert isinstance(result, Conflict)
+    assert {"here", "there"} <= set(result.files)
+
+
+def test_a_submodule_moves_with_the_change(repo: Repo) -> None:
+    root = repo.commit({"m": ("160000", "1" * 40), "a": "a"})
+    base = repo.commit({"m": ("160000", "1" * 40), "a": "b"}, root)
+    source = repo.commit({"m": ("160000", "2" * 40), "a": "a"}, root)
+    for strategy in STRATEGIES:
+        commit = must(formed(repo, base, Change(source, strategy))).commit
+        assert repo.git("rev-parse", f"{commit}:m") == "2" * 40
+        assert repo.git("show", f"{commit}:a") == "b"
+    gone = must(formed(repo, base, Change(repo.commit({"a": "a"}, root)))).commit
+    assert list(repo.files(gone)) == ["a"]
+
+
 def test_submodules_moved_on_both_sides_conflict(repo: Repo) -> None:
     root = repo.commit({"m": ("160000", "1" * 40), "a": "a"})
     base = repo.commit({"m": ("160000", "2" * 40), "a": "a"}, root)
@@ -176,6 +227,26 @@ def test_commits_that_become_empty_are_dropped(repo: Repo) -> None:
     two = repo.commit({"a": "1\n", "b": "b", "c": "c"}, one, message="More")
     result = must(formed(repo, base, Change(two)))
     assert repo.git("log", "--format=%s", f"{base}..{result.commit}") == "More"
+
+
+def test_commits_that_were_empty_from_the_start_are_dropped(repo: Repo) -> None:
+    root = repo.commit({"a": "1"})
+    base = repo.commit({"a": "1", "b": "b"}, root)
+    empty = repo.commit({"a": "1"}, root, message="Empty")
+    assert formed(repo, base, Change(empty)) == Nothing(base)
+    more = repo.commit({"a": "1", "c": "c"}, empty, message="More")
+    result = must(formed(repo, base, Change(more)))
+    assert repo.git("log", "--format=%s", f"{base}..{result.commit}") == "More"
+    for strategy in STRATEGIES:  # of a source right on the base too
+        assert formed(repo, root, Change(empty, strategy)) == Nothing(root)
+
+
+def test_a_change_and_its_revert_land_nothing(repo: Repo) -> None:
+    root = repo.commit({"a": "1"})
+    there = repo.commit({"a": "2"}, root)
+    back = repo.commit({"a": "1"}, there)
+    for strategy in STRATEGIES:
+        assert formed(repo, root, Change(back, strategy)) == Nothing(root)
 
 
 def test_a_commit_and_its_revert_do_not_bring_back_what_the_base_changed(repo: Repo) -> None:
@@ -213,6 +284,29 @@ def test_a_merge_in_the_range_lands_as_one_commit_and_says_so(repo: Repo) -> Non
     assert "merge" in result.note
 
 
+@pytest.mark.parametrize("strategy", [MERGE_COMMIT, FAST_FORWARD, SQUASH])
+def test_a_merge_in_the_range_is_kept_where_history_is(repo: Repo, strategy: str) -> None:
+    root = repo.commit({"a": "a"})
+    side = repo.commit({"a": "a", "s": "s"}, root)
+    one = repo.commit({"a": "a", "o": "o"}, root)
+    source = repo.commit({"a": "a", "s": "s", "o": "o"}, one, side, message="Merge side")
+    result = must(formed(repo, root, Change(source, strategy)))
+    assert not result.note
+    assert repo.contains(result.commit, side) is (strategy != SQUASH)
+    assert (result.commit == source) is (strategy == FAST_FORWARD)
+
+
+def test_a_source_that_merged_the_base_in_lands_as_one_commit(repo: Repo) -> None:
+    root = repo.commit({"a": LINES})
+    own = repo.commit({"a": edit(LINES, 3, "own")}, root)
+    base = repo.commit({"a": edit(LINES, 15, "base")}, root)
+    both = edit(edit(LINES, 3, "own"), 15, "base")
+    source = repo.commit({"a": both}, own, base, message="Merge the branch")
+    result = must(formed(repo, base, Change(source)))
+    assert (result.strategy, repo.parents(result.commit)) == (SQUASH, [base])
+    assert repo.files(result.commit) == {"a": both.removesuffix("\n")}
+
+
 def test_unrelated_histories_do_not_merge(repo: Repo) -> None:
     result = formed(repo, repo.commit({"a": "a"}), Change(repo.commit({"b": "b"})))
     assert isinstance(result, Conflict)
@@ -230,6 +324,29 @@ def test_paths_that_no_text_merge_may_touch_conflict(repo: Repo, rule: str) -> N
     assert result.files == ("d/x.bin",)
     untouched = repo.commit({**shared, "d/x.bin": LINES, "new": "n"}, root)
     assert isinstance(formed(repo, base, Change(untouched)), Formed)
+
+
+@pytest.mark.parametrize("mover", ["base", "source"])
+@pytest.mark.parametrize("place", ["d/y.bin", "e/x.bin"])
+def test_a_rename_on_one_side_does_not_evade_attributes(repo: Repo, mover: str, place: str) -> None:
+    """Git follows the rename and would merge the two as text, since it reads no attributes here."""
+    shared = {".gitattributes": "*.bin -merge\n"}
+    root = repo.commit({**shared, "d/x.bin": LINES})
+    moved = repo.commit({**shared, place: edit(LINES, 0, "moved")}, root)
+    edited = repo.commit({**shared, "d/x.bin": edit(LINES, 19, "edited")}, root)
+    base, source = (moved, edited) if mover == "base" else (edited, moved)
+    result = formed(repo, base, Change(source))
+    assert isinstance(result, Conflict)
+    assert result.files == ("d/x.bin",)
+
+
+def test_a_rename_without_an_edit_on_the_other_side_merges(repo: Repo) -> None:
+    shared = {".gitattributes": "*.bin -merge\n"}
+    root = repo.commit({**shared, "d/x.bin": LINES, "o": "1"})
+    base = repo.commit({**shared, "e/y.bin": LINES, "o": "1"}, root)
+    source = repo.commit({**shared, "d/x.bin": LINES, "o": "2"}, root)
+    commit = must(formed(repo, base, Change(source))).commit
+    assert repo.files(commit) == {".gitattributes": "*.bin -merge", "e/y.bin": LINES.removesuffix("\n"), "o": "2"}
 
 
 def test_attributes_are_the_bases_not_the_changes(repo: Repo) -> None:

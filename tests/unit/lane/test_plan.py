@@ -306,6 +306,23 @@ def test_a_gate_that_nothing_ever_passed_is_named_and_ends_what_was_tried_in_vai
     assert world.ended() == {}
 
 
+def test_a_gate_that_passed_before_has_half_an_hour(world: World) -> None:
+    world.job("a")
+    world.run("before", PASSED)
+    for _ in range(2):
+        world.run("H+a", FAILED)
+        world.run("H", FAILED)
+    world.more = {"base_retry_seconds": 300.0}
+    assert world.plan().again_after == 300.0
+    for _ in range(5):
+        world.now += 300
+        world.run("H", FAILED)
+    assert world.ended() == {}
+    world.now += 300
+    world.run("H", FAILED)
+    assert world.ended() == {"a": reasons.BASE_RED}
+
+
 def test_each_new_head_starts_afresh(world: World) -> None:
     world.job("a")
     for commit in ("H+a", "H"):
@@ -335,7 +352,7 @@ def test_infra_counts_for_nothing_and_then_sends_to_the_end(world: World) -> Non
 
 
 def test_pods_never_exceed_the_slots_and_second_runs_come_first(world: World) -> None:
-    world.window, world.slots = 4, 3
+    world.window, world.slots = 3, 3
     for name in "abcd":
         world.job(name)
     world.run("H+a+b", FAILED)

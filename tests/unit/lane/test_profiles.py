@@ -7,8 +7,10 @@ from typing import Any, cast
 import pytest
 
 from tests.support.valid import COMMIT, URL
+from tidegate import names
 from tidegate.api.views import LaneView, MergeJobView
-from tidegate.lane.observe import gates_for
+from tidegate.lane.index import install_indexes
+from tidegate.lane.observe import base_retry, gates_for
 from tidegate.runtime.cache import Cache
 from tidegate.runtime.context import Context
 from tidegate.runtime.kinds import watched_kinds
@@ -47,6 +49,19 @@ def gates(ctx: Context, role: str = "Worker", required: str = "", own: str = "",
     return {gate.name for gate in found.of_job["uid-j"]}
 
 
+@pytest.mark.parametrize(("asked", "seconds"), [([], 60.0), ([None], 60.0), ([300, 120], 120.0), ([30, None], 30.0)])
+def test_a_red_head_is_looked_at_as_often_as_its_builds_ask(
+    ctx: Context, asked: list[int | None], seconds: float
+) -> None:
+    install_indexes(ctx)
+    for number, interval in enumerate(asked):
+        sweep = {"sweep": {"errorIntervalSeconds": interval}} if interval else {}
+        build = {"repository": {"url": URL}, "request": "x", **sweep}
+        ctx.cache.offer("BuildRequest", obj("BuildRequest", f"b{number}", build))
+    lane = obj("MergeLane", names.lane_name(URL, "main"), {"repository": {"url": URL}})
+    assert base_retry(ctx, LaneView.from_object(lane)) == seconds
+
+
 @pytest.mark.parametrize(
     ("role", "profile"),
     [("Worker", "standard"), ("Fixer", "standard"), ("Reviewer", "strict"), ("Tester", "minimal")],
@@ -63,3 +78,32 @@ def test_a_role_loosens_nothing_that_anybody_named(ctx: Context) -> None:
 
 def test_the_role_of_another_task_of_that_name_says_nothing(ctx: Context) -> None:
     assert gates(ctx, "Tester", uid="another") == {"standard"}
+
+
+def require(ctx: Context, **more: Any) -> None:
+    gate = {"name": "audit", "image": "a", "command": ["x"]}
+    host = URL.partition("://")[2].partition("/")[0]
+    spec = {"gates": [gate], "requiredFor": [{"repository": host, "branch": "main"}], **more}
+    ctx.cache.offer("GateProfile", obj("GateProfile", "audit", spec, namespace=""))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "wanted"),
+    [
+        ({}, {"standard", "audit"}),
+        ({"own": "minimal"}, {"minimal", "audit"}),
+        ({"required": "strict", "own": "minimal"}, {"strict", "minimal", "audit"}),
+        ({"own": "audit"}, {"audit"}),
+    ],
+)
+def test_what_the_platform_requires_is_added_whatever_was_chosen(
+    ctx: Context, chosen: dict[str, str], wanted: set[str]
+) -> None:
+    require(ctx)
+    assert gates(ctx, **chosen) == wanted
+
+
+def test_nothing_lands_from_a_namespace_that_may_not_use_what_is_required(ctx: Context) -> None:
+    require(ctx, allowedNamespaces=["other"])
+    with pytest.raises(AssertionError):
+        gates(ctx)

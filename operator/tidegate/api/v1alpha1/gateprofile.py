@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from .common import (
+    ATOMIC_LIST,
     SET_LIST,
     ApiModel,
     Command,
@@ -191,6 +192,25 @@ class Gate(ApiModel):
     tests: TestReports | None = Field(default=None, description="Judge how many tests the gate ran, too.")
 
 
+class Requirement(ApiModel):
+    """Repositories and branches for which a profile is required."""
+
+    repository: str = Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9*?\[][^\s:@]*$",
+        description="Host and path of the repository, or a glob of them, without scheme, user and port: for example "
+        "git.example.org/team/*. A plain path covers what is below it; case doesn't count.",
+    )
+    branch: str = Field(
+        default="**",
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\s~^:\\]+$",
+        description="Target branch, or a glob of them: for example release/*.",
+    )
+
+
 class GateProfileSpec(ApiModel):
     """The gates, and who may use them."""
 
@@ -207,6 +227,11 @@ class GateProfileSpec(ApiModel):
 
     gates: Annotated[list[Gate], Field(max_length=32, min_length=1, json_schema_extra=map_list("name"))] = Field(
         description="The gates in order."
+    )
+    required_for: Annotated[list[Requirement], Field(max_length=8, json_schema_extra=ATOMIC_LIST)] = Field(
+        default=[],
+        description="Where every candidate must pass these gates too, whatever a build, task or lane chooses; a lane "
+        "there in a namespace that may not use the profile lands nothing.",
     )
     allowed_namespaces: NamespaceList = Field(
         default=[], description="Namespaces whose objects may name the profile; all when empty."

@@ -60,7 +60,7 @@ class MergeLaneSpec(ApiModel):
         ge=1,
         le=32,
         description="Most candidates that are gated at once, each on top of the one before it; 1 gates one at a time. "
-        "It shrinks to half for a while when a change fails its gates.",
+        "Where gateSlots hold fewer, up to four jobs share one. It shrinks to half for a while when a change fails.",
     )
     greenness: Literal["Head", "Commit"] = Field(
         default="Head",
@@ -123,6 +123,9 @@ class MergeLaneStatus(Status):
     depth: int | None = Field(default=None, ge=0, description="Jobs that have not ended.")
     reforms: int | None = Field(
         default=None, ge=0, description="Candidates formed anew in a row because others moved the branch."
+    )
+    fruitless: int | None = Field(
+        default=None, ge=0, description="Candidates gated since the last landing or ending; too many freeze the lane."
     )
     last_landing_time: Time | None = Field(default=None, description="When the lane last landed a change.")
 

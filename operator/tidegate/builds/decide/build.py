@@ -48,6 +48,7 @@ def _active(world: World, mergeable: tuple[Change, ...]) -> Decision:
         finalization=world.finalization,
         conditions=(*_conditions(world, step), *_sweep_condition(world, sweep)),
         dropped=() if _stalled(world) else (reasons.STALLED,),
+        swept=sweep.outcome,
     )
     return Decision(
         make_lane=not world.lane.uid,
@@ -58,6 +59,7 @@ def _active(world: World, mergeable: tuple[Change, ...]) -> Decision:
         planner=step.planner,
         fixes=wanted,
         resolve=resolve,
+        drop_sweep=sweep.given_up,
         start_sweep=sweep.start or unfinished_start(world),
         status=update,
         events=(*_plan_events(step), *_sweep_events(sweep, wanted)),
@@ -91,11 +93,13 @@ def _ending(world: World, step: PlanStep, held: Slots, final: FinalStep) -> Deci
         conditions=tuple(conditions),
         dropped=dropped,
         verdict=final.verdict,
+        swept=final.sweep.outcome,
     )
     return Decision(
         fence=held.fenced,
         fixes=final.fixes,
         requeue=final.requeue,
+        drop_sweep=final.sweep.given_up,
         start_sweep=final.sweep.start or unfinished_start(world),
         status=update,
         events=tuple(events),

@@ -23,6 +23,7 @@ class StatusUpdate:
     conditions: tuple[Condition, ...] = ()
     dropped: tuple[str, ...] = ()
     verdict: Verdict | None = None
+    swept: str = ""  # outcome of a sweep that was judged
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from tidegate.builds.decide.sweep import Fix, SweepStep, fixes, judge
 from tidegate.builds.decide.world import MAX_NAMED, Change, Finalization, GateResult, Sweep, World
 
 # A job that failed for one of these may do better on the same head.
+INFRA_PAUSE = 20.0  # seconds until a sweep that the cluster ended is run again
 _PASSING = frozenset({reasons.INFRA, reasons.STARVED, reasons.RUNAWAY, reasons.REMOTE_UNREACHABLE, reasons.HELD})
 # ... and one that ended so never can.
 _FINAL = frozenset({reasons.CANCELLED, reasons.SOURCE_MISSING, reasons.DELETED, reasons.APPROVAL_DENIED})
@@ -102,9 +103,17 @@ def _sweep(world: World, final: Finalization) -> tuple[SweepStep, Finalization]:
         )
         late = SweepStep(judged, outcome="TimedOut", condition=("False", reasons.SWEEP_TIMED_OUT, message))
         return late, replace(final, sweep=number, sweep_start=None)
-    if step.outcome or not sweep.runs:
-        return replace(step, start=step.sweep.number + 1), final
-    return step, final
+    if sweep.runs and not step.outcome:
+        return step, final
+    if step.outcome == "Infra" or _ended_by_cluster_lately(world):
+        return step, final  # else a cluster that refuses every Pod would be asked without a pause
+    return replace(step, start=step.sweep.number + 1), final
+
+
+def _ended_by_cluster_lately(world: World) -> bool:
+    sweep = world.sweep
+    infra = sweep.time is not None and not sweep.commit and not sweep.runs
+    return infra and sweep.time is not None and (world.now - sweep.time).total_seconds() < INFRA_PAUSE
 
 
 def _timed_out(world: World, final: Finalization) -> bool:

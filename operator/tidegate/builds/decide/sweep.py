@@ -12,10 +12,11 @@ PASSED = "Passed"
 FAILED = "Failed"
 INFRA = "Infra"
 
-# One category a sweep: what keeps the code from being built comes before what judges it.
+# One category a sweep: markers, build, compile, lint, then tests and all else.
 _CATEGORIES: tuple[tuple[str, ...], ...] = (
     ("marker", "conflict"),
-    ("build", "compile", "typecheck", "types", "mypy", "tsc", "pyright"),
+    ("build",),
+    ("compile", "typecheck", "types", "mypy", "tsc", "pyright"),
     ("lint", "format", "ruff", "style"),
 )
 
@@ -38,6 +39,11 @@ class SweepStep:
     outcome: str = ""
     condition: tuple[str, str, str] | None = None  # SweepGreen: status, reason, message
 
+    @property
+    def given_up(self) -> bool:
+        """Whether runs that have not ended are of no use."""
+        return self.outcome in ("Stale", "TimedOut")
+
 
 def category(gate: str) -> int:
     """The rank of a gate's kind by its name: lower ones are mended first."""
@@ -49,13 +55,17 @@ def category(gate: str) -> int:
 
 
 def judge(world: World) -> SweepStep:
-    """Take in the running sweep when all its gates have a verdict; a result for an old head counts for nothing."""
+    """Take in the running sweep when all its gates have a verdict; what an old head gives counts for nothing, and isn't
+    waited for."""
     sweep, runs = world.sweep, world.sweep.runs
-    if not runs or any(not run.verdict for run in runs) or len(runs) < len(sweep.gates):
+    if not runs:
         return SweepStep(sweep)
     number, commit = runs[0].number, runs[0].commit
     if any(run.commit != world.lane.head for run in runs):
-        return SweepStep(replace(sweep, number=number, runs=()), outcome="Stale")
+        # as if it had not been; but the next one waits its time, else sweeps hold the lane's slots while changes land
+        return SweepStep(replace(sweep, number=number, runs=(), time=world.now), outcome="Stale")
+    if any(not run.verdict for run in runs) or len(runs) < len(sweep.gates):
+        return SweepStep(sweep)
     failed = tuple(sorted(run.gate for run in runs if run.verdict == FAILED))
     if not failed and any(run.verdict == INFRA for run in runs):
         names = ", ".join(run.gate for run in runs if run.verdict == INFRA)

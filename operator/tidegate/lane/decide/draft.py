@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tidegate.api import reasons
+from tidegate.lane.decide.evidence import Finding
 from tidegate.lane.decide.model import Conflict, Ending, Formed, Gate, Job, Place, Run, Rung, Short, Snapshot, Start
 
 
@@ -28,6 +29,10 @@ class Draft:
     unmeasured: bool = False  # some job's change isn't known yet: its review may have been given long ago
     reviews: dict[tuple[str, str], Start] = field(default_factory=dict)  # to start, by gate key and patch
     again: list[float] = field(default_factory=list)
+    batch: int = 0  # rungs at the ladder's end that share the gates of one that is still to come
+    findings: list[dict[str, Finding]] = field(default_factory=list)  # of each rung, by gate
+    share: int = 1  # jobs that are to share one candidate's gates
+    towards: set[str] = field(default_factory=set)  # commits below a candidate that gates run on
 
     def runs(self, gate: Gate, commit: str, tree: str) -> tuple[Run, ...]:
         """The runs of a gate that speak of a commit."""

@@ -145,6 +145,12 @@ class Rung:
     gates: tuple[Gate, ...]
     state: str  # evidence.PASSED, RUNNING or SUSPECT
     alone: bool = True  # what no candidate on top of it can prove for it has passed: counts of tests, final gates
+    proof: Formed | None = None  # the candidate above whose gates it shares, where slots are scarce
+
+    @property
+    def tested(self) -> Formed:
+        """The candidate that the gates run on."""
+        return self.link if self.proof is None else self.proof
 
 
 @dataclass(frozen=True, slots=True)

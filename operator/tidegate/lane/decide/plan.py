@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from tidegate.api import reasons
 from tidegate.lane.decide.draft import Draft
-from tidegate.lane.decide.evidence import SUSPECT, Finding, Floor, floor_below, listed, named, union, weigh, worst
+from tidegate.lane.decide.evidence import SUSPECT, listed, named, union, worst
+from tidegate.lane.decide.head import head_of, is_red, want_head, watch_base
 from tidegate.lane.decide.model import (
     FAILED,
     INFRA,
@@ -26,17 +27,28 @@ from tidegate.lane.decide.model import (
     Rung,
     Short,
     Snapshot,
-    Start,
 )
 from tidegate.lane.decide.order import ordered
 from tidegate.lane.decide.review import approved, startable
+from tidegate.lane.decide.rungs import (
+    add_rung,
+    crowd,
+    findings_of,
+    floor_for,
+    gate_top,
+    gates_with,
+    is_under_way,
+    pick,
+    share_of,
+    towards,
+)
 
 LOOKED_AT_PER_RUNG = 4  # jobs that may be passed over for each rung, conflicts and failures among them
 LOOKED_AT_MORE = 16
 NEVER_PASSED_RUNS = 3  # failures of a head by a gate that nothing has ever passed
 DEEPEST = 2  # a ladder has fewer rungs than this many for each candidate that is gated at once
 CLEARING_PASSES = 2  # of candidates on top of a change, where its own has no verdict yet
-BASE_RED_RUNS = 32  # failures of a head by any other gate: half an hour at one a minute
+BASE_RED_SECONDS = 1800.0  # in which a head fails any other gate
 
 
 def plan(snapshot: Snapshot) -> Plan:
@@ -46,7 +58,7 @@ def plan(snapshot: Snapshot) -> Plan:
         if isinstance(link, Formed):
             draft.formed.setdefault(parent, set()).add(uid)
     asked = union(*(job.gates for job in snapshot.jobs if not job.unapproved))
-    draft.red = {gate.key: gate for gate in asked if _is_red(draft, gate)}
+    draft.red = {gate.key: gate for gate in asked if is_red(draft, gate)}
     queue = ordered(snapshot.jobs, fixers_first=bool(draft.red))
     runaway = snapshot.fruitless >= snapshot.fruitless_limit
     if not snapshot.frozen and not runaway and snapshot.head:
@@ -54,7 +66,7 @@ def plan(snapshot: Snapshot) -> Plan:
         _settle_conflicts(draft)
         _settle_helpless(draft)
         for key in sorted(draft.red):
-            _watch_base(draft, draft.red[key])
+            watch_base(draft, draft.red[key])
     return _finish(draft, queue, runaway)
 
 
@@ -85,11 +97,17 @@ def _admit(draft: Draft, queue: list[Job]) -> list[Job]:
 def _climb(draft: Draft, queue: list[Job]) -> None:
     """Build the ladder: each job on the commit of the one before it."""
     window = 1 if draft.red else max(draft.snapshot.window, 1)
+    at_once, most = crowd(draft.snapshot, queue, window)
+    draft.towards = towards(draft.snapshot) if most > 1 else set()
     remaining, tip = list(queue), draft.snapshot.head
     budget = window * LOOKED_AT_PER_RUNG + LOOKED_AT_MORE + len(queue) * bool(draft.red)
     while remaining and _room(draft, window) and budget:
         budget -= 1
-        job = _pick(draft, tip, remaining)
+        if not draft.batch:
+            draft.share = share_of(draft, tip, remaining, most)
+        job = pick(draft, tip, remaining)
+        if _undecided(draft) >= at_once and not is_under_way(draft, tip, job):
+            break
         remaining.remove(job)
         link = draft.snapshot.links.get((tip, job.uid))
         if link is None:
@@ -101,51 +119,19 @@ def _climb(draft: Draft, queue: list[Job]) -> None:
             _meet_conflict(draft, job, link, tip)
         else:
             _meet_nothing(draft, job, link, tip)
+    if draft.batch:  # fewer than were to share: the last one is gated for them
+        draft.batch -= 1
+        gate_top(draft)
+
+
+def _undecided(draft: Draft) -> int:
+    """How many candidates are gated: those that passed and wait for others take no slot, nor those that share one."""
+    return sum(rung.state != PASSED and rung.proof is None for rung in draft.ladder) - draft.batch
 
 
 def _room(draft: Draft, window: int) -> bool:
-    """Whether one more candidate may be gated: those that passed and wait for others take no slot."""
-    undecided = sum(rung.state != PASSED for rung in draft.ladder)
-    return undecided < window and len(draft.ladder) < max(window * DEEPEST - 1, 1)
-
-
-def _pick(draft: Draft, tip: str, remaining: list[Job]) -> Job:
-    """The next job for a tip: one that is being tested there already, so that newcomers throw no work away."""
-    if draft.red or remaining[0].bypass:
-        return remaining[0]
-    formed = draft.formed.get(tip, ())
-    for job in remaining if formed else ():
-        link = draft.snapshot.links[tip, job.uid] if job.uid in formed else None
-        if not isinstance(link, Formed):
-            continue
-        gates = _gates(draft, job)
-        seen = any(draft.runs(gate, link.commit, link.tree) for gate in gates)
-        if seen and worst(_findings(draft, job, link, gates).values()) not in (FAILED, INFRA):
-            return job
-    return remaining[0]
-
-
-def _gates(draft: Draft, job: Job) -> tuple[Gate, ...]:
-    return union(*(rung.job.gates for rung in draft.ladder), job.gates)
-
-
-def _findings(draft: Draft, job: Job, link: Formed, gates: tuple[Gate, ...]) -> dict[str, Finding]:
-    limit = draft.snapshot.infra_limit * (1 + job.demotions)
-    return {
-        gate.key: weigh(
-            draft.runs(gate, link.commit, link.tree), infra_limit=limit, void_before=_red_until(draft, gate),
-            floor=_floor(draft, job, gate), final=gate.final,
-        )
-        for gate in gates
-    }  # fmt: skip
-
-
-def _floor(draft: Draft, job: Job, gate: Gate) -> Floor:
-    """What the next candidate's tests are compared with. A red head has no count."""
-    if not gate.counts or job.fewer_tests:
-        return Floor()
-    head = draft.runs(gate, draft.snapshot.head, draft.snapshot.head_tree)
-    return floor_below(gate, draft.ladder, draft.runs, head, red=_is_red(draft, gate))
+    """Whether one more candidate may be gated."""
+    return _undecided(draft) < window and len(draft.ladder) < max(window * DEEPEST - 1, 1)
 
 
 def _try_rung(draft: Draft, job: Job, link: Formed, tip: str) -> str:
@@ -153,8 +139,8 @@ def _try_rung(draft: Draft, job: Job, link: Formed, tip: str) -> str:
     if not job.approved and (more := tuple(path for path in link.protected if path not in job.touches)):
         draft.needs_approval(job, more)  # on this base it touches what its own commits don't: a folder was renamed
         return tip
-    gates = _gates(draft, job)
-    findings = _findings(draft, job, link, gates)
+    gates = gates_with(draft, job)
+    findings = findings_of(draft, job, link, gates)
     state = worst(findings.values())
     short = tuple(Short(key, *finding.short) for key, finding in findings.items() if finding.short)
     if state == FAILED:
@@ -165,23 +151,13 @@ def _try_rung(draft: Draft, job: Job, link: Formed, tip: str) -> str:
         draft.demote.append(job.uid)
         draft.note(job, reasons.INFRA, "the cluster ended its gate runs too often: to the end of the queue", link=link)
         return tip
-    depth = len(draft.ladder)
     for gate in gates:
-        finding = findings[gate.key]
-        if finding.state == PASSED:
-            continue
-        draft.wanted.add((gate.key, gate.subject(link.commit, link.tree)))
-        if not _floor(draft, job, gate).known:
-            _want_head(draft, gate)
-        if finding.start and finding.not_before > draft.snapshot.now:
-            draft.again.append(finding.not_before - draft.snapshot.now)
-        elif finding.start:
-            start = Start(gate, link.commit, link.tree, tip, finding.start, job.uid)
-            draft.starts.append((finding.state != SUSPECT, depth, start))
+        if findings[gate.key].state != PASSED and not floor_for(draft, job, gate).known:
+            want_head(draft, gate)
     alone = all(findings[g.key].state == PASSED for g in gates if g.final or (g.counts and not job.fewer_tests))
-    draft.ladder.append(Rung(job, tip, link, gates, state, alone))
-    ahead = tuple(rung.job.name for rung in draft.ladder[:-1])
+    ahead = tuple(rung.job.name for rung in draft.ladder)
     draft.note(job, reasons.GATING, "gates run on its candidate", ahead, link, short=short)
+    add_rung(draft, Rung(job, tip, link, gates, state, alone), findings)
     return link.commit
 
 
@@ -196,7 +172,7 @@ def _meet_failure(draft: Draft, job: Job, link: Formed, failed: list[Gate], tip:
             job, reasons.WAITING, f"failed {words}; tried again when those ahead are decided", ahead, link, short=short
         )
         return
-    green = [gate for gate in failed if gate.final or _head(draft, gate).state == PASSED]
+    green = [gate for gate in failed if gate.final or head_of(draft, gate).state == PASSED]
     if green:
         message = f"failed twice on its candidate: {named(green, short)}"
         draft.endings.append(Ending(job.uid, FAILED, reasons.GATES_FAILED, message, short=short))
@@ -211,7 +187,7 @@ def _meet_failure(draft: Draft, job: Job, link: Formed, failed: list[Gate], tip:
         job, reasons.GATING, f"failed {words}; the same gates run on the head to tell whose fault it is", link=link
     )
     for gate in failed:
-        _want_head(draft, gate)
+        want_head(draft, gate)
 
 
 def _settle_helpless(draft: Draft) -> None:
@@ -224,57 +200,16 @@ def _settle_helpless(draft: Draft) -> None:
     for uid, gates in draft.helpless.items():
         for gate in gates:
             runs = draft.runs(gate, snapshot.head, snapshot.head_tree)
-            times = sum(run.verdict == FAILED for run in runs)
-            never = gate.key not in passed
-            if times >= (NEVER_PASSED_RUNS if never else BASE_RED_RUNS):
+            failures = [run.ended for run in runs if run.verdict == FAILED]
+            times, never = len(failures), gate.key not in passed
+            lasted = times >= NEVER_PASSED_RUNS and max(failures) - min(failures) >= BASE_RED_SECONDS
+            if lasted or (never and times >= NEVER_PASSED_RUNS):
                 reason = reasons.GATE_NEVER_PASSED if never else reasons.BASE_RED
                 message = f"the head itself failed {gate.name} {times} times; the change can't be judged by it"
                 if never:
                     message = f"nothing has ever passed {gate.name}, the head failed it {times} times: look at the gate"
                 draft.endings.append(Ending(uid, FAILED, reason, message))
                 break
-
-
-def _head(draft: Draft, gate: Gate) -> Finding:
-    """What is known of the head. Its failures count each on their own: it is red after two until it passes."""
-    return weigh(draft.runs(gate, draft.snapshot.head, draft.snapshot.head_tree), infra_limit=10**6)
-
-
-def _is_red(draft: Draft, gate: Gate) -> bool:
-    return _head(draft, gate).state == FAILED
-
-
-def _red_until(draft: Draft, gate: Gate) -> float:
-    """When the head was last seen to fail a gate twice; what failed before that proves nothing."""
-    runs = draft.runs(gate, draft.snapshot.head, draft.snapshot.head_tree)
-    failures = [run.ended for run in runs if run.verdict == FAILED]
-    passed = any(run.verdict == PASSED for run in runs)
-    return max(failures) if passed and len(failures) >= 2 else 0.0
-
-
-def _want_head(draft: Draft, gate: Gate) -> None:
-    snapshot = draft.snapshot
-    draft.wanted.add((gate.key, gate.subject(snapshot.head, snapshot.head_tree)))
-    finding = _head(draft, gate)
-    if finding.start and finding.not_before > snapshot.now:
-        draft.again.append(finding.not_before - snapshot.now)
-    elif finding.start:
-        draft.starts.append((False, 0, Start(gate, snapshot.head, snapshot.head_tree, "", finding.start)))
-
-
-def _watch_base(draft: Draft, gate: Gate) -> None:
-    """Run a red gate on the head again from time to time."""
-    snapshot = draft.snapshot
-    runs = draft.runs(gate, snapshot.head, snapshot.head_tree)
-    draft.wanted.add((gate.key, gate.subject(snapshot.head, snapshot.head_tree)))
-    if any(not run.verdict for run in runs):
-        return
-    due = max(run.ended for run in runs) + snapshot.base_retry_seconds - snapshot.now
-    if due > 0:
-        draft.again.append(due)
-        return
-    start = Start(gate, snapshot.head, snapshot.head_tree, "", max(run.number for run in runs) + 1)
-    draft.starts.append((True, 0, start))
 
 
 def _meet_nothing(draft: Draft, job: Job, link: Nothing, tip: str) -> None:
@@ -326,12 +261,15 @@ def _settle_conflicts(draft: Draft) -> None:
 
 def _landable(draft: Draft) -> tuple[Rung, ...]:
     """The deepest rung that passed, with nothing suspect below it and each change below it cleared: its own candidate
-    passed, or two that hold it did. One pass above isn't enough: a change that fails most of its runs would slip in
-    by the luckiest of the candidates on top of it. Where every commit must be green, all rungs below have passed."""
+    passed, or the one that it shares, or two that hold it did. One pass above isn't enough: a change that fails most of
+    its runs would slip in by the luckiest of the candidates on top of it. Where every commit must be green, all rungs
+    below have passed."""
     passes, cleared, every_commit = 0, [], draft.snapshot.every_commit
+    passed = {rung.link.commit for rung in draft.ladder if rung.state == PASSED}
     for rung in reversed(draft.ladder):
         passes += rung.state == PASSED
-        cleared.append(rung.state == PASSED or (passes >= CLEARING_PASSES and rung.alone and not every_commit))
+        enough = passes >= CLEARING_PASSES or rung.tested.commit in passed
+        cleared.append(rung.state == PASSED or (enough and rung.alone and not every_commit))
     depth = 0
     for number, (rung, clear) in enumerate(zip(draft.ladder, reversed(cleared), strict=True), 1):
         if rung.state == SUSPECT or not clear:
