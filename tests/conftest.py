@@ -13,6 +13,8 @@ from tests.support.cluster import Cluster, fresh_name
 from tests.support.gitserver import GitServer
 
 settings.register_profile("thorough", max_examples=2000, deadline=None)  # pytest --hypothesis-profile=thorough
+settings.register_profile("repeatable", derandomize=True)  # what passed here passes there; the other one explores
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
