@@ -16,6 +16,7 @@ from tidegate.api.views import BuildView, GateRunView, LaneView, ProfileView, Ta
 from tidegate.builds import objects, status
 from tidegate.builds.decide.planning import PLANNER_ATTEMPTS, needs_source
 from tidegate.builds.decide.world import (
+    GATING,
     MAX_UNMERGED,
     PLANNER,
     TERMINAL,
@@ -176,7 +177,7 @@ class Observer:
         held = frozenset(view.slots)
         started = {*state.by_phase[Phase.ACTIVE], *index.busy(world.namespace, world.name)} - held
         phases = {phase: len(found) for phase, found in state.by_phase.items()}
-        unfinished = sum(phases[p] for p in (Phase.READY, Phase.DELAYED, Phase.WAITING, Phase.ACTIVE, Phase.CANCELLING))
+        unfinished = sum(number for phase, number in phases.items() if phase not in (Phase.DONE, Phase.LEAVING))
         tasks = Tasks(
             counts={key: value for key, value in state.counts.items() if value},
             ready=index.ready(uid, held, world.spec.max_parallel),
@@ -226,7 +227,10 @@ class Observer:
             return Slot(name, gone=True, active=active)
         not_before = parse_time(view.next_attempt_time) if view.state == "Pending" else None
         running = view.attempt_open or view.state in ("Assigned", "Running")
-        return Slot(name, terminal=view.state in TERMINAL, active=active or running, not_before=not_before)
+        return Slot(
+            name, terminal=view.state in TERMINAL, active=active or running, not_before=not_before,
+            gating=view.state == GATING,
+        )  # fmt: skip
 
     async def _live_task(self, key: Key) -> TaskView | None:
         """The task as the API server has it: that a cache doesn't hold it proves nothing."""

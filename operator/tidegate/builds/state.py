@@ -24,6 +24,7 @@ class Phase(Enum):
     DELAYED = "delayed"  # ready, but not before its next attempt's time
     WAITING = "waiting"  # for dependencies
     ACTIVE = "active"  # assigned, running, or with an attempt that has not ended
+    GATING = "gating"  # its own gates run; no Pod of it does
     CANCELLING = "cancelling"  # Pending and asked to end
     LEAVING = "leaving"  # Pending and being deleted
     DONE = "done"
@@ -130,7 +131,7 @@ class BuildState:
             del self.ready[bisect_left(self.ready, record.place)]
 
 
-_RUNNING = frozenset({Phase.READY, Phase.DELAYED, Phase.ACTIVE, Phase.CANCELLING})
+_RUNNING = frozenset({Phase.READY, Phase.DELAYED, Phase.ACTIVE, Phase.GATING, Phase.CANCELLING})
 
 
 def is_sweep_fixer(view: TaskView) -> bool:
