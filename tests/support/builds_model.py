@@ -262,7 +262,7 @@ class Model:
     def after_gates(self, name: str, state: str) -> bool:
         """Its own gates have their verdict: Complete, Failed, or Pending for the agent to go on."""
         task = self.store.objects["AgentTask", name]
-        if self.state(task) != "Gating":
+        if self.state(task) != "Gating" or task["spec"].get("desiredState") == "Cancelled":
             return False
         status: Object = {"state": state}
         if state == "Pending":
