@@ -72,6 +72,11 @@ class Store:
         }  # fmt: skip
         return self._put(kind, made, version)
 
+    async def apply(self, kind: str, namespace: str, obj: Object) -> Object:
+        if (kind, obj["metadata"]["name"]) not in self.objects:
+            return await self.create(kind, namespace, obj)
+        return await self.patch(kind, namespace, obj["metadata"]["name"], obj)
+
     async def patch(self, kind: str, _namespace: str, name: str, patch: Object) -> Object:
         self.calls += 1
         old = await self.get(kind, _namespace, name)
@@ -109,7 +114,8 @@ class Store:
     def _put(self, kind: str, obj: Object, version: int) -> Object:
         obj["metadata"]["resourceVersion"] = str(version)
         self.objects[kind, obj["metadata"]["name"]] = obj
-        self.cache.offer(kind, copy.deepcopy(obj))
+        if self.cache.watches(kind):
+            self.cache.offer(kind, copy.deepcopy(obj))
         return copy.deepcopy(obj)
 
     def _remove(self, kind: str, name: str) -> None:

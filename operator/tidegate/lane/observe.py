@@ -203,7 +203,7 @@ def snapshot(ctx: Context, seen: Seen, state: LaneState, gates: Gates, frozen: b
     active = [run for run in seen.runs if not run.status.get("verdict")]
     said = answers(seen)
     names_active = {run.meta.name for run in active}
-    stray = sum(1 for pod in seen.pods if _is_stray(pod, names_active))
+    stray = sum(1 for pod in seen.pods if is_stray(pod, names_active))
     return Snapshot(
         head=state.head,
         head_tree=state.head_tree,
@@ -229,7 +229,7 @@ def base_retry(ctx: Context, lane: LaneView) -> float:
     return float(min(asked, default=BASE_RETRY))
 
 
-def _is_stray(pod: PodView, known: set[str]) -> bool:
+def is_stray(pod: PodView, known: set[str]) -> bool:
     """Whether a Pod takes a slot from the lane without being one of its runs'. Runs of tasks' own gates give way."""
     of_task = (pod.meta.labels or {}).get(names.LABEL_PURPOSE) == TASK.lower()
     return not (pod.terminal or of_task or pod.meta.name in known)
