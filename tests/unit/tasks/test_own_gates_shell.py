@@ -220,3 +220,29 @@ def test_slots_hold_and_the_lanes_own_runs_go_first() -> None:
     assert world.gate_pods() == ["build-x-1"]
     world.all_gates_end(lambda _: 0)
     assert world.condition_of() == ("True", "Completed")
+
+
+def woken(world: World) -> set[str]:
+    """The tasks and runs in the queue, which is empty afterwards."""
+    found = set()
+    while world.ctx.queue.ready():
+        key = world.run(world.ctx.queue.get())
+        world.ctx.queue.done(key)
+        found.add(f"{key.kind}/{key.name}")
+    return found
+
+
+def test_what_concerns_a_task_wakes_it(world: World) -> None:
+    woken(world)
+    first, second = world.runs()
+    world.status("GateRun", first, {"startTime": "2026-01-01T00:00:00Z"})
+    assert "AgentTask/t" not in woken(world)
+    world.status("GateRun", first, {"verdict": "Passed"})
+    assert "AgentTask/t" in woken(world)
+    world.run(world.store.delete("GateRun", NS, second))
+    assert "AgentTask/t" in woken(world)
+    generation = {"metadata": {"generation": 2}, "spec": {"gates": [w.gate("tests")]}}
+    world.patch("GateProfile", "p", generation)
+    assert "AgentTask/t" in woken(world)
+    world.work("AgentTask")
+    assert world.condition_of() == ("True", "Completed")
