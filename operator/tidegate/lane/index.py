@@ -6,6 +6,7 @@ from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
+from tidegate.api.gates import about_change
 from tidegate.api.views import BuildView, GateRunView, LaneView, MergeJobView, PodView, TaskView
 from tidegate.runtime.context import Context
 from tidegate.runtime.keys import Key
@@ -43,7 +44,7 @@ def _run(run: GateRunView) -> list[str]:
 
 
 def _urgent(run: GateRunView) -> list[str]:
-    waits = not (run.status.get("verdict") or run.meta.deleting or run.spec["gate"].get("http"))
+    waits = not (run.status.get("verdict") or run.meta.deleting or about_change(run.spec["gate"]))
     return _run(run) if waits and run.spec.get("purpose") != TASK else []
 
 

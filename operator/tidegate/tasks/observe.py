@@ -8,7 +8,7 @@ from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
-from tidegate.api.gates import Definition
+from tidegate.api.gates import Definition, about_change
 from tidegate.api.views import (
     BuildView,
     GateRunView,
@@ -111,7 +111,7 @@ class Observer:
         name = str(spec.get("profileName") or "")
         if task.state == states.GATING:
             name = str((task.status().get("ownGates") or {}).get("profileName") or name)
-        elif task.role == PLANNER:
+        elif task.role == PLANNER or task.reviews is not None:
             return None
         if not name:
             return None
@@ -238,7 +238,8 @@ class Observer:
 
 
 def own_gates(name: str, limit: int, profile: ProfileView | None, namespace: str) -> OwnGates:
-    """A profile as a task's own gates, with why it can't be that. Services decide about changes in the lane alone."""
+    """A profile as a task's own gates, with why it can't be that. Services and reviews decide about changes in the lane
+    alone."""
     problem: Problem | None = None
     gates: tuple[Definition, ...] = ()
     if profile is None or profile.meta.deleting:
@@ -248,8 +249,8 @@ def own_gates(name: str, limit: int, profile: ProfileView | None, namespace: str
         text = f"GateProfile {name!r} (ownGates.profileName) may not be used in this namespace (allowedNamespaces)"
         problem = Problem(reasons.NAMESPACE_NOT_ALLOWED, text)
     else:
-        gates = tuple(gate for gate in profile.spec.get("gates") or () if not gate.get("http"))
+        gates = tuple(gate for gate in profile.spec.get("gates") or () if not about_change(gate))
         if not gates:
-            text = f"GateProfile {name!r} (ownGates.profileName) has only services, which are asked in the lane alone"
+            text = f"GateProfile {name!r} (ownGates.profileName) has only services and reviews, which the lane asks"
             problem = Problem(reasons.NO_GATE_TO_RUN, f"{text}: name another one")
     return OwnGates(name, limit, gates, problem)

@@ -234,15 +234,16 @@ def test_the_run_is_the_tasks_and_holds_to_the_lanes_slots() -> None:
     assert spec["gate"] == TESTS
 
 
-def test_services_are_left_to_the_lane() -> None:
+def test_services_and_reviews_are_left_to_the_lane() -> None:
     def profile(*gates: Any, **spec: Any) -> ProfileView:
         metadata = {"name": "p", "uid": "p", "resourceVersion": "1"}
         return ProfileView.from_object({"metadata": metadata, "spec": {"gates": list(gates), **spec}})
 
     service = {"name": "board", "http": {"url": "https://a.b/c"}}
-    assert own_gates("p", 2, profile(TESTS, service), "ns").gates == (TESTS,)
+    review = {"name": "review", "review": {"agentClassName": "reviewer"}}
+    assert own_gates("p", 2, profile(TESTS, service, review), "ns").gates == (TESTS,)
     reasons_given = [
-        own_gates("p", 2, profile(service), "ns").problem,
+        own_gates("p", 2, profile(service, review), "ns").problem,
         own_gates("p", 2, None, "ns").problem,
         own_gates("p", 2, profile(TESTS, allowedNamespaces=["other"]), "ns").problem,
     ]

@@ -118,8 +118,8 @@ class AgentTaskSpec(ApiModel):
                 fieldPath=".allowFewerTests",
             ),
             rule(
-                "!has(self.ownGates) || self.role != 'Planner'",
-                "ownGates is for tasks that change files: leave it out, or choose another role than Planner",
+                "!has(self.ownGates) || (self.role != 'Planner' && !has(self.reviews))",
+                "ownGates is for tasks that change files: leave it out for a Planner, or where reviews is set",
                 fieldPath=".ownGates",
             ),
             *(immutable(field, _NEW, has=field not in ("prompt", "role")) for field in _IMMUTABLE),

@@ -338,8 +338,8 @@ class OwnGates(ApiModel):
     """Gates that a task's change must pass on its own branch before the task is complete."""
 
     profile_name: ShortObjectName = Field(
-        description="GateProfile that is run on the commit of an attempt that ended well; gates that are services are "
-        "left to the lane."
+        description="GateProfile that is run on the commit of an attempt that ended well; gates that are services "
+        "or reviews are left to the lane."
     )
     max_continuations: int = Field(
         default=2,
