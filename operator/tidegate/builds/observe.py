@@ -16,10 +16,8 @@ from tidegate.api.views import BuildView, GateRunView, LaneView, ProfileView, Ta
 from tidegate.builds import objects, status
 from tidegate.builds.decide.planning import PLANNER_ATTEMPTS, needs_source
 from tidegate.builds.decide.world import (
-    GATING,
     MAX_UNMERGED,
     PLANNER,
-    TERMINAL,
     GateResult,
     Lane,
     PlanError,
@@ -34,7 +32,7 @@ from tidegate.builds.decide.world import (
 )
 from tidegate.builds.index import BuildIndex
 from tidegate.builds.plan import read_handoff
-from tidegate.builds.state import Phase
+from tidegate.builds.state import Phase, slot_of
 from tidegate.clients.git import BlobMissingError, GitThreads, read_blob
 from tidegate.errors import NotFound, PermanentError
 from tidegate.runtime.context import Context, parse_time
@@ -225,12 +223,7 @@ class Observer:
         active = self._index.pod_active(world.namespace, name)
         if view is None or view.meta.owner_uid != world.uid:
             return Slot(name, gone=True, active=active)
-        not_before = parse_time(view.next_attempt_time) if view.state == "Pending" else None
-        running = view.attempt_open or view.state in ("Assigned", "Running")
-        return Slot(
-            name, terminal=view.state in TERMINAL, active=active or running, not_before=not_before,
-            gating=view.state == GATING,
-        )  # fmt: skip
+        return slot_of(view, active)
 
     async def _live_task(self, key: Key) -> TaskView | None:
         """The task as the API server has it: that a cache doesn't hold it proves nothing."""

@@ -12,7 +12,8 @@ from typing import Any
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.views import MergeJobView, TaskView, condition
-from tidegate.builds.decide.world import FIXER, PLANNER, Change
+from tidegate.builds.decide.world import ACTIVE, FIXER, GATING, PLANNER, TERMINAL, Change, Slot
+from tidegate.runtime.context import parse_time
 
 _NOT_SETTLED = frozenset({reasons.WAITING, reasons.PROGRESSING, reasons.LANDING, reasons.GATING, reasons.PENDING})
 
@@ -132,6 +133,17 @@ class BuildState:
 
 
 _RUNNING = frozenset({Phase.READY, Phase.DELAYED, Phase.ACTIVE, Phase.GATING, Phase.CANCELLING})
+
+
+def slot_of(view: TaskView, pod_active: bool) -> Slot:
+    """A task that holds a slot. `pod_active`: whether a Pod of it may still run."""
+    return Slot(
+        view.meta.name,
+        terminal=view.state in TERMINAL,
+        active=pod_active or view.attempt_open or view.state in ACTIVE,
+        not_before=parse_time(view.next_attempt_time) if view.state == "Pending" else None,
+        gating=view.state == GATING,
+    )
 
 
 def is_sweep_fixer(view: TaskView) -> bool:
