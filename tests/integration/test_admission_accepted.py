@@ -198,6 +198,8 @@ UNCHANGEABLE: list[tuple[str, str, Any]] = [
     ("AgentTask", "spec.agentClassName", "new"),
     ("AgentTask", "spec.timeoutSeconds", 5),
     ("AgentTask", "spec.gateProfileName", "new"),
+    ("AgentTask", "spec.ownGates", {"profileName": "minimal"}),
+    ("BuildRequest", "spec.workers.ownGates", {"profileName": "minimal"}),
     ("AgentTask", "spec.retryLimit", 3),
     ("MergeJob", "spec.sourceCommit", "f" * 40),
     ("MergeJob", "spec.sourceRef", "refs/heads/other"),

@@ -135,6 +135,18 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("AgentTask", "spec.timeoutSeconds", 0, "spec.timeoutSeconds"),
     ("AgentTask", "spec.retryLimit", 10, "spec.retryLimit"),
     ("AgentTask", "spec", {"buildRef": {"name": "b"}, "prompt": "p", "retryLimit": 1}, "spec.retryLimit"),
+    ("AgentTask", "spec.ownGates", {}, "spec.ownGates.profileName"),
+    ("AgentTask", "spec.ownGates", {"profileName": "A b"}, "spec.ownGates.profileName"),
+    ("AgentTask", "spec.ownGates", {"profileName": "a", "maxContinuations": 6}, "spec.ownGates.maxContinuations"),
+    ("AgentTask", "spec.ownGates", {"profileName": "a", "maxContinuations": -1}, "spec.ownGates.maxContinuations"),
+    (
+        "AgentTask",
+        "spec",
+        {"repository": {"url": "https://a.b/c"}, "prompt": "p", "role": "Planner", "ownGates": {"profileName": "a"}},
+        "ownGates is for tasks that change files",
+    ),
+    ("BuildRequest", "spec.workers.ownGates", {"maxContinuations": 1}, "spec.workers.ownGates.profileName"),
+    ("BuildRequest", "spec.workers.ownGates", {"profileName": "a", "maxContinuations": 6}, "ownGates.maxContinuations"),
     ("AgentTask", "spec.resolves", RESOLVES, "resolves is for Fixers of a build"),
     (
         "AgentTask",

@@ -17,6 +17,8 @@ from tidegate.runtime.keys import Key
 CAP = 2
 KEY = Key("BuildRequest", NS, "mk")
 
+AFTER_GATES = {"own pass": "Complete", "own fail": "Failed", "go on": "Pending"}
+
 names = st.sampled_from(["a", "b", "c", "d", "e"])
 
 
@@ -37,7 +39,7 @@ steps = st.lists(
             [
                 "reconcile", "reconcile", "start", "start", "complete", "complete", "empty", "fail", "partial", "retry",
                 "jobs", "merge", "merge", "eject", "gate pass", "gate fail", "gate infra", "tick", "hand-made",
-                "delete task", "cancel task",
+                "delete task", "cancel task", "gating", "gating", "own pass", "own fail", "go on",
             ]
         ),
         st.integers(0, 7),
@@ -68,6 +70,10 @@ def take(model: Model, step: str, n: int) -> None:
     elif step in ends and model.active():
         state, diff = ends[step]
         model.end(pick(model.active(), n), state, diff=diff)
+    elif step == "gating" and model.active():
+        model.gate(pick(model.active(), n))
+    elif step in AFTER_GATES and model.gating():
+        model.after_gates(pick(model.gating(), n), AFTER_GATES[step])
     elif step == "retry" and model.active():
         model.end(pick(model.active(), n), "Pending", backoff=float(n * 3))
     elif step == "jobs":

@@ -1,4 +1,5 @@
-"""Any sequence of events, crashes and stale views: never two active Pods, one terminal state, a cancel wins."""
+"""Any sequence of events, crashes and stale views: never two active Pods, one terminal state, a cancel wins, own gates
+are passed before a task is complete."""
 
 from __future__ import annotations
 
@@ -9,18 +10,19 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.support import taskworld as w
 from tidegate.api import reasons
-from tidegate.api.views import MergeJobView, PodView, TaskView
+from tidegate.api.views import GateRunView, MergeJobView, PodView, TaskView
 from tidegate.api.wire import PublisherReport
 from tidegate.tasks import states, times
 from tidegate.tasks.decide import decide
-from tidegate.tasks.model import NO_PROBLEM, Decision, Observed, Policy, Problem
+from tidegate.tasks.model import INFRASTRUCTURE_LIMIT, NO_PROBLEM, Decision, Observed, Policy, Problem, RunStart
 from tidegate.tasks.outcome import FoundRefs
 from tidegate.tasks.reconcile import MAX_LOOKS
 
+OWN = w.own_gates("tests", "lint")
 POLICY = Policy(retry_limit=2, pod_retention_seconds=50, start_timeout_seconds=100, pull_grace_seconds=20)
 
 
@@ -31,6 +33,9 @@ class Server:
     task: dict[str, Any] = field(default_factory=lambda: w.task_object())
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: dict[str, MergeJobView] = field(default_factory=dict)
+    runs: dict[str, GateRunView] = field(default_factory=dict)
+    passed: set[tuple[str, str]] = field(default_factory=set)  # gate and commit
+    gated: bool = False
     slots: tuple[str, ...] = ("t",)
     now: datetime = w.NOW
     version: int = 1
@@ -95,6 +100,8 @@ class Leader:
             pods=tuple(PodView.from_object(p) for p in server.pods.values()),
             jobs=tuple(server.jobs.values()),
             preflight=NO_PROBLEM,
+            own_gates=OWN if server.gated else None,
+            runs=tuple(server.runs.values()),
             last_seen=last if last is not None and last.attempt == task.attempt else None,
         )
 
@@ -126,6 +133,8 @@ class Leader:
             number = decision.create_pod
             todo.append(lambda: self._create_pod(seen, number))
         todo += [lambda pod=pod: self._delete(pod.name, pod.uid) for pod in decision.delete_pods]  # type: ignore[misc]
+        todo += [lambda start=start: self._create_run(seen, start) for start in decision.create_runs]  # type: ignore[misc]
+        todo += [lambda run=run: self._delete_run(run.name, run.uid) for run in decision.delete_runs]  # type: ignore[misc]
         if decision.create_job:
             todo.append(lambda: self._create_job(seen))
         for step in todo[:steps]:
@@ -148,6 +157,18 @@ class Leader:
                 found["metadata"]["deletionTimestamp"] = times.written(self.server.now)
         return True
 
+    def _create_run(self, seen: Observed, start: RunStart) -> bool:
+        commit = seen.task.status()["ownGates"]["commit"]
+        made = w.gate_run(dict(start.gate), number=start.number, commit=commit)
+        assert made.meta.name == start.name
+        self.server.runs.setdefault(start.name, made)
+        return True
+
+    def _delete_run(self, name: str, uid: str) -> bool:
+        if name in self.server.runs and self.server.runs[name].meta.uid == uid:
+            del self.server.runs[name]
+        return True
+
     def _create_job(self, seen: Observed) -> bool:
         name = f"t-{seen.task.attempt}"
         self.server.jobs.setdefault(name, w.job(name))
@@ -163,6 +184,10 @@ class TaskLife(RuleBasedStateMachine):
         self.leader = Leader(self.server)
         self.zombie = Leader(self.server)
         self.last_terminal = ""
+
+    @initialize(gated=st.booleans())
+    def has_own_gates(self, gated: bool) -> None:
+        self.server.gated = gated
 
     # -- leaders
 
@@ -195,7 +220,7 @@ class TaskLife(RuleBasedStateMachine):
         """A leader that works until nothing is left to do comes to an end."""
         for _ in range(12):
             seen, decision = self.leader.decided(self.leader.observe(), FoundRefs())
-            if not (decision.status or decision.create_pod or decision.create_job):
+            if not (decision.status or decision.create_pod or decision.create_job or decision.create_runs):
                 self.leader.act(seen, decision, 9)
                 return
             self.leader.act(seen, decision, 9)
@@ -265,6 +290,46 @@ class TaskLife(RuleBasedStateMachine):
         if watched and pod.terminal:
             self.leader.vanished = pod
 
+    @rule(verdict=st.sampled_from(["Passed", "Failed", "Failed", "Infra"]), meddle=st.sampled_from(["", "", "cancel"]))
+    def a_good_attempt_is_gated(self, verdict: str, meddle: str) -> None:
+        """As it mostly goes where there are own gates."""
+        self.an_attempt_runs("good")
+        if meddle:
+            self.cancel(True)
+        for name in self._waiting_runs():
+            self._end_run(name, verdict)
+        self.settle()
+
+    @rule(data=st.data(), verdict=st.sampled_from(["Passed", "Failed", "Infra"]))
+    def gate_ends(self, data: st.DataObject, verdict: str) -> None:
+        """A gate's Pod comes to its end."""
+        if waiting := self._waiting_runs():
+            self._end_run(data.draw(st.sampled_from(waiting)), verdict)
+
+    @rule(rounds=st.integers(1, 8))
+    def the_cluster_ends_gates(self, rounds: int) -> None:
+        """Again and again."""
+        for _ in range(rounds):
+            for name in self._waiting_runs():
+                self._end_run(name, "Infra")
+            self.server.now += timedelta(seconds=300)
+            self.settle()
+
+    def _waiting_runs(self) -> list[str]:
+        return sorted(name for name, run in self.server.runs.items() if not run.status.get("verdict"))
+
+    def _end_run(self, name: str, verdict: str) -> None:
+        spec, seconds = self.server.runs[name].spec, (self.server.now - w.NOW).total_seconds()
+        ended = w.gate_run(spec["gate"], verdict, number=spec["number"], commit=spec["commit"], ended=seconds)
+        self.server.runs[name] = ended
+        if verdict == "Passed":
+            self.server.passed.add((spec["gate"]["name"], spec["commit"]))
+
+    @rule(data=st.data())
+    def gate_run_vanishes(self, data: st.DataObject) -> None:
+        if self.server.runs:
+            del self.server.runs[data.draw(st.sampled_from(sorted(self.server.runs)))]
+
     @rule(data=st.data())
     def job_ends(self, data: st.DataObject) -> None:
         if self.server.jobs:
@@ -304,11 +369,21 @@ class TaskLife(RuleBasedStateMachine):
         assert len(status.get("attempts") or ()) <= 10
         assert int(status.get("failedAttempts") or 0) <= 3
         assert int(status.get("infrastructureFailures") or 0) <= 7
+        assert int(status.get("continuations") or 0) <= OWN.max_continuations
+        assert all(run.spec["number"] <= INFRASTRUCTURE_LIMIT + 1 for run in self.server.runs.values())
+
+    @invariant()
+    def what_is_complete_has_passed_its_own_gates(self) -> None:
+        task = self.server.view()
+        if self.server.gated and task.state == "Complete":
+            assert {("tests", task.commit), ("lint", task.commit)} <= self.server.passed
+        if task.state == "Gating":
+            assert not self.server.jobs
 
 
 def _moved(how: str, number: int) -> dict[str, Any]:
     silent = w.terminated(137)
-    told = w.terminated(message=w.report().dumps())
+    told = w.terminated(message=w.report(commit=str(number % 10) * 40).dumps())
     said = w.terminated(message=PublisherReport(base="b" * 40).dumps())
     if how == "workspace":
         return w.pod_object(attempt=number, phase="Pending", workspace=w.RUNNING, agent=w.waiting())

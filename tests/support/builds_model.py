@@ -72,6 +72,11 @@ class Store:
         }  # fmt: skip
         return self._put(kind, made, version)
 
+    async def apply(self, kind: str, namespace: str, obj: Object) -> Object:
+        if (kind, obj["metadata"]["name"]) not in self.objects:
+            return await self.create(kind, namespace, obj)
+        return await self.patch(kind, namespace, obj["metadata"]["name"], obj)
+
     async def patch(self, kind: str, _namespace: str, name: str, patch: Object) -> Object:
         self.calls += 1
         old = await self.get(kind, _namespace, name)
@@ -109,7 +114,8 @@ class Store:
     def _put(self, kind: str, obj: Object, version: int) -> Object:
         obj["metadata"]["resourceVersion"] = str(version)
         self.objects[kind, obj["metadata"]["name"]] = obj
-        self.cache.offer(kind, copy.deepcopy(obj))
+        if self.cache.watches(kind):
+            self.cache.offer(kind, copy.deepcopy(obj))
         return copy.deepcopy(obj)
 
     def _remove(self, kind: str, name: str) -> None:
@@ -251,11 +257,35 @@ class Model:
         self.status("AgentTask", name, status)
         return True
 
+    def gate(self, name: str) -> bool:
+        """The attempt of an active task ended well, and its own gates run."""
+        if not self.end(name, "Gating", diff=False):
+            return False
+        ref = names.task_ref(self.store.objects["AgentTask", name]["metadata"]["uid"])
+        self.status("AgentTask", name, {"ref": ref})
+        return True
+
+    def after_gates(self, name: str, state: str) -> bool:
+        """Its own gates have their verdict: Complete, Failed, or Pending for the agent to go on."""
+        task = self.store.objects["AgentTask", name]
+        if self.state(task) != "Gating" or task["spec"].get("desiredState") == "Cancelled":
+            return False
+        status: Object = {"state": state}
+        if state == "Pending":
+            status["nextAttemptTime"] = rfc3339(self.clock + timedelta(seconds=3))
+        if state == "Complete":
+            status["commit"] = self.commit()
+        self.status("AgentTask", name, status)
+        return True
+
+    def gating(self) -> list[str]:
+        return [t["metadata"]["name"] for t in self.all("AgentTask") if self.state(t) == "Gating"]
+
     def answer_cancels(self) -> None:
         """Tasks room and lane end what was asked to end."""
         for task in self.all("AgentTask"):
             if task["spec"].get("desiredState") == "Cancelled" and self.state(task) not in TERMINAL:
-                if self.state(task) == "Pending":
+                if self.state(task) in ("Pending", "Gating"):
                     self.status("AgentTask", task["metadata"]["name"], {"state": "Cancelled"})
                 else:
                     self.end(task["metadata"]["name"], "Cancelled", diff=False)
@@ -338,6 +368,8 @@ class Model:
                 self.start(task["metadata"]["name"])
             for name in self.active():
                 self.end(name)
+            for name in self.gating():
+                self.after_gates(name, "Complete")
             self.answer_cancels()
             self.make_jobs()
             for job in self.all("MergeJob"):

@@ -30,6 +30,7 @@ def largest_spec(kind: KindInfo) -> Object:
         case "AgentTask":
             del spec["resolves"]  # only beside buildRef, in whose place the bigger `repository` stands
             spec["role"] = "Reviewer"
+            del spec["ownGates"]  # never beside the bigger `reviews`
         case "AgentClass":
             _share(MAX_ENGINE_TEXT, [spec["engine"]])
         case "GateProfile":

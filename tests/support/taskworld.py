@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tidegate import names
-from tidegate.api.views import BuildView, ClassView, MergeJobView, PodView, TaskView
+from tidegate.api.gates import gate_key
+from tidegate.api.views import BuildView, ClassView, GateRunView, MergeJobView, PodView, TaskView
 from tidegate.api.wire import PublisherReport, WorkspaceReport
 from tidegate.tasks import times
-from tidegate.tasks.model import Observed, Policy
+from tidegate.tasks.continuation import own_run_name
+from tidegate.tasks.model import Observed, OwnGates, Policy
 
 Object = dict[str, Any]
 NOW = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)
@@ -79,6 +81,30 @@ def job(name: str = "t-1", *, created: float = 0, **status: Any) -> MergeJobView
     return MergeJobView.from_object(
         {"metadata": metadata, "spec": spec, "status": {**status, "conditions": conditions}}
     )
+
+
+def gate(name: str = "tests", **fields: Any) -> Object:
+    """A gate as its profile defines it."""
+    return {"name": name, "image": "i", "command": ["check", name], **fields}
+
+
+def own_gates(*gates: str, most: int = 2, **fields: Any) -> OwnGates:
+    """Own gates of a task."""
+    return OwnGates(**{"profile": "p", "max_continuations": most, "gates": tuple(map(gate, gates)), **fields})
+
+
+def gate_run(
+    of: Object, verdict: str = "", *, number: int = 1, commit: str = "c" * 40, ended: float = 0, **status: Any
+) -> GateRunView:
+    """A GateRun of one of the task's own gates."""
+    name = own_run_name(UID, of["name"], gate_key(of), commit, number)
+    metadata = {
+        "namespace": "ns", "name": name, "uid": f"{name}-{commit[:4]}", "resourceVersion": "1",
+        "ownerReferences": [{"uid": UID, "controller": True}], "labels": {names.LABEL_TASK: "t"},
+    }  # fmt: skip
+    told: Object = {"verdict": verdict, "endTime": at(ended), **status} if verdict else status
+    spec = {"purpose": "Task", "commit": commit, "number": number, "gate": of, "laneRef": {"name": "l"}}
+    return GateRunView.from_object({"metadata": metadata, "spec": spec, "status": told})
 
 
 def report(**fields: Any) -> PublisherReport:

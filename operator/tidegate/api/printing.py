@@ -81,6 +81,7 @@ KINDS: tuple[KindInfo, ...] = (
             Column("Priority", ".spec.priority", "integer", wide=True),
             Column("Class", ".spec.agentClassName", wide=True),
             Column("Pod", ".status.attempts[-1:].pod", wide=True),
+            Column("Continuations", ".status.continuations", "integer", wide=True),
             Column("Commit", ".status.commit", wide=True),
             MESSAGE,
         ),

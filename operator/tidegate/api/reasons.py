@@ -40,6 +40,7 @@ WAITING_FOR_DEPENDENCIES = "WaitingForDependencies"
 WAITING_FOR_SLOT = "WaitingForSlot"
 WAITING_FOR_LANE = "WaitingForLane"
 RETRYING = "Retrying"
+CONTINUING = "Continuing"
 QUOTA_EXCEEDED = "QuotaExceeded"
 # -- tasks: how an attempt or a task ended
 COMPLETED = "Completed"
@@ -66,6 +67,7 @@ WORKSPACE_FAILED = "WorkspaceFailed"
 PUBLISHER_FAILED = "PublisherFailed"
 POD_LOST = "PodLost"
 FENCED = "Fenced"
+OWN_GATES_FAILED = "OwnGatesFailed"
 INFRASTRUCTURE_EXHAUSTED = "InfrastructureExhausted"
 # -- the author's
 NAME_TAKEN = "NameTaken"
@@ -74,6 +76,7 @@ SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason
 SECRET_NOT_FOR_REPOSITORY = "SecretNotForRepository"  # noqa: S105 - a reason
 CLASS_MISSING = "AgentClassMissing"
 PROFILE_MISSING = "GateProfileMissing"
+NO_GATE_TO_RUN = "NoGateToRun"
 URL_REFUSED = "UrlRefused"
 BUILD_MISSING = "BuildMissing"
 REQUEST_MISSING = "RequestMissing"

@@ -97,6 +97,7 @@ class TaskView:
     reviews: dict[str, Any] | None  # of a Reviewer that stands alone: the change
     scope: tuple[str, ...]  # of a task that a person made; empty for the operator's own
     allow_fewer_tests: bool  # of a task that stands alone
+    own_gates: dict[str, Any] | None
 
     @classmethod
     def from_object(cls, obj: Object) -> Self:
@@ -131,6 +132,7 @@ class TaskView:
             reviews=spec.get("reviews"),
             scope=() if _is_ours(obj) else tuple(spec.get("scope") or ()),
             allow_fewer_tests=bool(spec.get("allowFewerTests")),
+            own_gates=spec.get("ownGates"),
         )
 
     def status(self) -> dict[str, Any]:

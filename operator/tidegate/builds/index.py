@@ -13,7 +13,7 @@ from itertools import islice
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.views import MergeJobView, PodView, TaskView, condition, condition_status
-from tidegate.builds.decide.world import ACTIVE, FIXER, MAX_NAMED, MAX_UNMERGED, TERMINAL, Change
+from tidegate.builds.decide.world import ACTIVE, FIXER, GATING, MAX_NAMED, MAX_UNMERGED, TERMINAL, Change
 from tidegate.builds.state import (
     BuildState,
     Job,
@@ -282,6 +282,8 @@ class BuildIndex:
             return Phase.DONE
         if view.meta.deleting:
             return Phase.LEAVING
+        if view.state == GATING:
+            return Phase.GATING
         if view.desired_state == "Cancelled":
             return Phase.CANCELLING
         if not all(self._satisfied(view.meta.namespace, dep, until) for dep, until in view.depends_on):

@@ -123,7 +123,7 @@ def resolver(world: World, change: Change, original: Object) -> Object:
         "What the task was asked to do follows, so that you know what the change is for. It is done:\n"
         f"---\n{str(original.get('prompt') or 'not known')[:MAX_ORIGINAL]}\n---"
     )
-    kept = ("scope", "acceptance", "agentClassName", "gateProfileName", "timeoutSeconds")
+    kept = ("scope", "acceptance", "agentClassName", "gateProfileName", "ownGates", "timeoutSeconds")
     spec: Object = {key: original[key] for key in kept if original.get(key)}
     spec |= {
         "prompt": _cut(prompt),

@@ -18,7 +18,6 @@ from tidegate.builds.decide.planning import PLANNER_ATTEMPTS, needs_source
 from tidegate.builds.decide.world import (
     MAX_UNMERGED,
     PLANNER,
-    TERMINAL,
     GateResult,
     Lane,
     PlanError,
@@ -33,7 +32,7 @@ from tidegate.builds.decide.world import (
 )
 from tidegate.builds.index import BuildIndex
 from tidegate.builds.plan import read_handoff
-from tidegate.builds.state import Phase
+from tidegate.builds.state import Phase, slot_of
 from tidegate.clients.git import BlobMissingError, GitThreads, read_blob
 from tidegate.errors import NotFound, PermanentError
 from tidegate.runtime.context import Context, parse_time
@@ -176,7 +175,7 @@ class Observer:
         held = frozenset(view.slots)
         started = {*state.by_phase[Phase.ACTIVE], *index.busy(world.namespace, world.name)} - held
         phases = {phase: len(found) for phase, found in state.by_phase.items()}
-        unfinished = sum(phases[p] for p in (Phase.READY, Phase.DELAYED, Phase.WAITING, Phase.ACTIVE, Phase.CANCELLING))
+        unfinished = sum(number for phase, number in phases.items() if phase not in (Phase.DONE, Phase.LEAVING))
         tasks = Tasks(
             counts={key: value for key, value in state.counts.items() if value},
             ready=index.ready(uid, held, world.spec.max_parallel),
@@ -224,9 +223,7 @@ class Observer:
         active = self._index.pod_active(world.namespace, name)
         if view is None or view.meta.owner_uid != world.uid:
             return Slot(name, gone=True, active=active)
-        not_before = parse_time(view.next_attempt_time) if view.state == "Pending" else None
-        running = view.attempt_open or view.state in ("Assigned", "Running")
-        return Slot(name, terminal=view.state in TERMINAL, active=active or running, not_before=not_before)
+        return slot_of(view, active)
 
     async def _live_task(self, key: Key) -> TaskView | None:
         """The task as the API server has it: that a cache doesn't hold it proves nothing."""

@@ -12,7 +12,8 @@ from typing import Any
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.views import MergeJobView, TaskView, condition
-from tidegate.builds.decide.world import FIXER, PLANNER, Change
+from tidegate.builds.decide.world import ACTIVE, FIXER, GATING, PLANNER, TERMINAL, Change, Slot
+from tidegate.runtime.context import parse_time
 
 _NOT_SETTLED = frozenset({reasons.WAITING, reasons.PROGRESSING, reasons.LANDING, reasons.GATING, reasons.PENDING})
 
@@ -24,6 +25,7 @@ class Phase(Enum):
     DELAYED = "delayed"  # ready, but not before its next attempt's time
     WAITING = "waiting"  # for dependencies
     ACTIVE = "active"  # assigned, running, or with an attempt that has not ended
+    GATING = "gating"  # its own gates run; no Pod of it does
     CANCELLING = "cancelling"  # Pending and asked to end
     LEAVING = "leaving"  # Pending and being deleted
     DONE = "done"
@@ -130,7 +132,18 @@ class BuildState:
             del self.ready[bisect_left(self.ready, record.place)]
 
 
-_RUNNING = frozenset({Phase.READY, Phase.DELAYED, Phase.ACTIVE, Phase.CANCELLING})
+_RUNNING = frozenset({Phase.READY, Phase.DELAYED, Phase.ACTIVE, Phase.GATING, Phase.CANCELLING})
+
+
+def slot_of(view: TaskView, pod_active: bool) -> Slot:
+    """A task that holds a slot. `pod_active`: whether a Pod of it may still run."""
+    return Slot(
+        view.meta.name,
+        terminal=view.state in TERMINAL,
+        active=pod_active or view.attempt_open or view.state in ACTIVE,
+        not_before=parse_time(view.next_attempt_time) if view.state == "Pending" else None,
+        gating=view.state == GATING,
+    )
 
 
 def is_sweep_fixer(view: TaskView) -> bool:

@@ -14,10 +14,19 @@ from tidegate.cli.snapshot import Snapshot, TaskLine
 from tidegate.cli.text import amount
 
 _STYLES = {
-    "Complete": "green", "Running": "cyan", "Assigned": "cyan", "Pending": "dim", "Failed": "red", "Blocked": "red",
-    "Partial": "yellow", "Cancelled": "yellow", "Passed": "bold green", "Exhausted": "bold red", "Active": "bold cyan",
+    "Complete": "green", "Running": "cyan", "Gating": "cyan", "Assigned": "cyan", "Pending": "dim", "Failed": "red",
+    "Blocked": "red", "Partial": "yellow", "Cancelled": "yellow", "Passed": "bold green", "Exhausted": "bold red",
+    "Active": "bold cyan",
 }  # fmt: skip
-_MARKS = {"Complete": "✓", "Running": "●", "Assigned": "●", "Pending": "·", "Partial": "◐", "Cancelled": "-"}
+_MARKS = {
+    "Complete": "✓",
+    "Running": "●",
+    "Assigned": "●",
+    "Gating": "○",
+    "Pending": "·",
+    "Partial": "◐",
+    "Cancelled": "-",
+}
 
 
 def headline(shot: Snapshot) -> str:
@@ -50,7 +59,16 @@ def tree(shot: Snapshot, rows: int) -> RenderableType:
 def _most_telling(tasks: tuple[TaskLine, ...], rows: int) -> tuple[TaskLine, ...]:
     if len(tasks) <= rows:
         return tasks
-    ranks = {"Running": 0, "Assigned": 0, "Failed": 1, "Blocked": 1, "Partial": 1, "Cancelled": 2, "Pending": 3}
+    ranks = {
+        "Running": 0,
+        "Assigned": 0,
+        "Gating": 0,
+        "Failed": 1,
+        "Blocked": 1,
+        "Partial": 1,
+        "Cancelled": 2,
+        "Pending": 3,
+    }
     best = sorted(tasks, key=lambda task: (ranks.get(task.state, 4), task.order))[:rows]
     kept = {task.name for task in best}
     return tuple(task for task in tasks if task.name in kept)

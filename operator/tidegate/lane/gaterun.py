@@ -13,7 +13,7 @@ from tidegate.api.views import GateRunView, LaneView, PodView
 from tidegate.errors import AlreadyExists, Forbidden, Invalid, NotFound, PermanentError
 from tidegate.lane.consult import Consultations
 from tidegate.lane.decide.model import FAILED, INFRA, PASSED
-from tidegate.lane.index import GATE_PODS, POD_OF_RUN, RUNS
+from tidegate.lane.index import CANDIDATE, GATE_PODS, POD_OF_RUN, RUNS, TASK, URGENT
 from tidegate.lane.pod import PodSettings, egress_policy, gate_pod
 from tidegate.lane.review import Reviewers
 from tidegate.lane.verdict import Verdict, figures, judge, lost
@@ -132,6 +132,8 @@ class GateRuns:
         pods: tuple[PodView, ...] = self._ctx.cache.indexed("Pod", GATE_PODS, f"{view.meta.namespace}/{name}")
         known = {pod.meta.name for pod in pods if not pod.terminal}
         known.update(other.name for other in self._creating if other != key and other.namespace == key.namespace)
+        if view.spec.get("purpose") == TASK:  # the lane's own runs go first: what lands waits for no task's work
+            known.update(run.meta.name for run in self._ctx.cache.indexed("GateRun", URGENT, f"{key.namespace}/{name}"))
         return len(known) < slots
 
     async def _create(self, key: Key, view: GateRunView) -> float | None:
@@ -226,7 +228,7 @@ class GateRuns:
     def _count(self, view: GateRunView, verdict: Verdict) -> None:
         gate, lane = str(view.spec["gate"]["name"]), (view.spec.get("laneRef") or {}).get("name")
         metrics.GATE_RUNS.labels(gate, verdict.verdict).inc()
-        if verdict.verdict == PASSED and view.spec.get("purpose") != "Sweep":
+        if verdict.verdict == PASSED and view.spec.get("purpose", CANDIDATE) == CANDIDATE:
             others = self._ctx.cache.indexed("GateRun", RUNS, f"{view.meta.namespace}/{lane}")
             same = view.meta.name.rpartition("-")[0]
             if any(run.meta.name.rpartition("-")[0] == same and run.status.get("verdict") == FAILED for run in others):

@@ -6,17 +6,20 @@ from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
+from tidegate.api.gates import about_change
 from tidegate.api.views import BuildView, GateRunView, LaneView, MergeJobView, PodView, TaskView
 from tidegate.runtime.context import Context
 from tidegate.runtime.keys import Key
 
 JOBS = "lane-jobs"  # MergeJob by <namespace>/<lane>
 RUNS = "lane-runs"  # GateRun by <namespace>/<lane>
+URGENT = "lane-urgent-runs"  # GateRun without a verdict that needs a Pod and isn't a task's, by <namespace>/<lane>
 GATE_PODS = "lane-gate-pods"  # Pod by <namespace>/<lane>
 POD_OF_RUN = "pod-of-gate-run"  # Pod by UID of the GateRun
 BUILDS = "lane-builds"  # unfinished BuildRequest by <namespace>/<lane>
 TASKS = "lane-tasks"  # unfinished task that stands alone, by <namespace>/<lane>
 
+CANDIDATE, TASK = "Candidate", "Task"  # purposes of GateRuns
 ENDED = ("Merged", "Failed", "Cancelled")
 _TASK_ENDED = ("Complete", "Partial", "Blocked", "Failed", "Cancelled")
 
@@ -38,6 +41,11 @@ def _job(job: MergeJobView) -> list[str]:
 def _run(run: GateRunView) -> list[str]:
     lane = (run.spec.get("laneRef") or {}).get("name")
     return [f"{run.meta.namespace}/{lane}"] if lane else []
+
+
+def _urgent(run: GateRunView) -> list[str]:
+    waits = not (run.status.get("verdict") or run.meta.deleting or about_change(run.spec["gate"]))
+    return _run(run) if waits and run.spec.get("purpose") != TASK else []
 
 
 def _gate_pod(pod: PodView) -> list[str]:
@@ -68,6 +76,7 @@ def install_indexes(ctx: Context) -> None:
     cache = ctx.cache
     cache.add_index("MergeJob", JOBS, _job)
     cache.add_index("GateRun", RUNS, _run)
+    cache.add_index("GateRun", URGENT, _urgent)
     cache.add_index("Pod", GATE_PODS, _gate_pod)
     cache.add_index("Pod", POD_OF_RUN, _pod_of_run)
     cache.add_index("BuildRequest", BUILDS, _build)
@@ -102,7 +111,7 @@ class _Waker:
         """A run got its verdict or vanished."""
         run = new or old
         decided = new is None or bool(new.status.get("verdict"))
-        if run is not None and decided and run.spec.get("purpose") != "Sweep":
+        if run is not None and decided and run.spec.get("purpose", CANDIDATE) == CANDIDATE:
             self._wake(key, _run(run))
 
     def on_pod(self, _key: Key, old: PodView | None, new: PodView | None) -> None:

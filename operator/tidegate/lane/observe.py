@@ -20,13 +20,12 @@ from tidegate.lane.candidate import Change
 from tidegate.lane.decide.model import Count, Gate, Job, Run, Snapshot, Start
 from tidegate.lane.decide.protect import ADD, Protection, protection
 from tidegate.lane.gates import gate_of
-from tidegate.lane.index import BUILDS, GATE_PODS, JOBS, RUNS, has_ended, lane_of_job
+from tidegate.lane.index import BUILDS, CANDIDATE, GATE_PODS, JOBS, RUNS, TASK, has_ended, lane_of_job
 from tidegate.lane.state import LaneState, Wanted
 from tidegate.runtime.context import Context, parse_time
 from tidegate.runtime.keys import Key
 
 FIXER = "Fixer"
-CANDIDATE = "Candidate"
 BASE_RETRY = 60  # seconds, where no build says otherwise
 
 
@@ -204,7 +203,7 @@ def snapshot(ctx: Context, seen: Seen, state: LaneState, gates: Gates, frozen: b
     active = [run for run in seen.runs if not run.status.get("verdict")]
     said = answers(seen)
     names_active = {run.meta.name for run in active}
-    stray = sum(1 for pod in seen.pods if not pod.terminal and pod.meta.name not in names_active)
+    stray = sum(1 for pod in seen.pods if is_stray(pod, names_active))
     return Snapshot(
         head=state.head,
         head_tree=state.head_tree,
@@ -228,6 +227,12 @@ def base_retry(ctx: Context, lane: LaneView) -> float:
     builds: tuple[BuildView, ...] = ctx.cache.indexed("BuildRequest", BUILDS, f"{lane.meta.namespace}/{lane.meta.name}")
     asked = (int((build.spec.get("sweep") or {}).get("errorIntervalSeconds") or BASE_RETRY) for build in builds)
     return float(min(asked, default=BASE_RETRY))
+
+
+def is_stray(pod: PodView, known: set[str]) -> bool:
+    """Whether a Pod takes a slot from the lane without being one of its runs'. Runs of tasks' own gates give way."""
+    of_task = (pod.meta.labels or {}).get(names.LABEL_PURPOSE) == TASK.lower()
+    return not (pod.terminal or of_task or pod.meta.name in known)
 
 
 def _job(ctx: Context, job: MergeJobView, gates: Gates, state: LaneState, sources: Mapping[str, MergeJobView],

@@ -7,7 +7,7 @@ import kopf
 from tidegate.runtime.context import Context
 from tidegate.runtime.watch import watch
 
-KINDS = ("AgentTask", "BuildRequest", "AgentClass", "MergeJob", "MergeLane", "Pod")
+KINDS = ("AgentTask", "BuildRequest", "AgentClass", "MergeJob", "MergeLane", "GateRun", "GateProfile", "Pod")
 
 
 def register(registry: kopf.OperatorRegistry, ctx: Context) -> None:

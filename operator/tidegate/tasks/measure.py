@@ -6,7 +6,7 @@ from datetime import datetime
 
 from tidegate import names
 from tidegate.api.views import TaskView
-from tidegate.tasks import times
+from tidegate.tasks import states, times
 from tidegate.tasks.decide.pods import newest_pod
 from tidegate.tasks.model import Observed
 from tidegate.tasks.status import newest
@@ -37,3 +37,16 @@ def attempt_ended(seen: Observed, after: TaskView) -> None:
         made: datetime | None = times.read(pod.meta.created)
         if made is not None:
             metrics.POD_START_SECONDS.observe(max((started - made).total_seconds(), 0.0))
+
+
+def own_gates_ended(seen: Observed, after: TaskView) -> None:
+    """The wait for a task's own gates is over."""
+    if seen.task.state != states.GATING or after.state == states.GATING:
+        return
+    if after.state == states.PENDING:
+        outcome = "Continued"
+    elif after.state == states.CANCELLED:
+        outcome = "Cancelled"
+    else:
+        outcome = str((after.status().get("ownGates") or {}).get("verdict") or "")
+    metrics.OWN_GATES.labels(after.role, outcome).inc()

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tidegate.api.views import BuildView, ClassView, MergeJobView, PodView, TaskView
+from tidegate.api.gates import Definition
+from tidegate.api.views import BuildView, ClassView, GateRunView, MergeJobView, PodView, TaskView
 from tidegate.tasks.outcome import FoundRefs
 
-INFRASTRUCTURE_LIMIT = 6  # attempts that the cluster may end before the task fails
+INFRASTRUCTURE_LIMIT = 6  # attempts, or runs of one of its own gates, that the cluster may end before the task fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,16 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnGates:
+    """The gates that the task's change must pass before the task is complete. `problem`: why they can't be run."""
+
+    profile: str
+    max_continuations: int = 2
+    gates: tuple[Definition, ...] = ()  # without services
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """The world around a task at one moment.
 
@@ -80,6 +91,9 @@ class Observed:
     refs: FoundRefs | None = None
     jobs: tuple[MergeJobView, ...] = ()
     foreign_job: bool = False  # a MergeJob of that name is there that isn't this task's
+    own_gates: OwnGates | None = None
+    runs: tuple[GateRunView, ...] = ()  # of the task's own gates
+    foreign_run: str = ""  # a GateRun of that name is there that isn't this task's
     full: bool = False  # the namespace has as many Pods as the platform allows
     preflight: Problem | None = None
 
@@ -94,6 +108,23 @@ class Observed:
 @dataclass(frozen=True, slots=True)
 class PodDeletion:
     """A Pod to delete, only if it still has that UID."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunStart:
+    """A GateRun to create."""
+
+    name: str
+    gate: Definition
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunDeletion:
+    """A GateRun to delete, only if it still has that UID."""
 
     name: str
     uid: str
@@ -121,6 +152,8 @@ class Decision:
     status: Mapping[str, Any] | None = None
     create_pod: int | None = None  # number of the attempt
     delete_pods: tuple[PodDeletion, ...] = ()
+    create_runs: tuple[RunStart, ...] = ()
+    delete_runs: tuple[RunDeletion, ...] = ()
     create_job: bool = False
     cancel_jobs: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
@@ -131,7 +164,7 @@ class Decision:
         """Whether anything is to be done now."""
         return bool(
             self.needs or self.ensure_lane or self.status or self.create_pod or self.delete_pods or self.create_job
-            or self.cancel_jobs or self.notes
+            or self.create_runs or self.delete_runs or self.cancel_jobs or self.notes
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The MergeJob and the MergeLane that a task makes. Pure."""
+"""The MergeJob, the MergeLane and the GateRuns that a task makes. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 
 from tidegate import names
 from tidegate.api.views import BuildView, TaskView
+from tidegate.tasks.model import RunStart
+from tidegate.tasks.status import newest
 
 Object = dict[str, Any]
 STANDALONE_STRATEGY = "Rebase"
+PURPOSE_TASK = "Task"
 
 
 def repository_of(task: TaskView, build: BuildView | None) -> Mapping[str, Any]:
@@ -69,6 +72,35 @@ def merge_job(task: TaskView, build: BuildView | None) -> Object:
         "ownerReferences": [_owner(task, build)],
     }
     return {"metadata": metadata, "spec": spec}
+
+
+def own_gate_run(task: TaskView, build: BuildView | None, start: RunStart) -> Object:
+    """A GateRun of one of the task's own gates, on the commit of its newest attempt. The task owns it; the lane's slots
+    hold for it."""
+    repository, own = repository_of(task, build), task.status()["ownGates"]
+    lane = names.lane_name(str(repository.get("url") or ""), branch_of(repository))
+    labels = {
+        names.LABEL_MANAGED_BY: names.OPERATOR,
+        names.LABEL_PART_OF: names.OPERATOR,
+        names.LABEL_TASK: names.bounded_name(task.meta.name),
+        names.LABEL_LANE: lane,
+        names.LABEL_GATE: names.bounded_name(str(start.gate["name"])),
+        names.LABEL_PURPOSE: PURPOSE_TASK.lower(),
+    }
+    if build is not None:
+        labels[names.LABEL_BUILD] = names.bounded_name(build.meta.name)
+    spec: Object = {
+        "repository": {key: repository[key] for key in ("url", "credentialsSecretName") if repository.get(key)},
+        "laneRef": {"name": lane},
+        "commit": own["commit"],
+        "fetchRef": names.task_ref(task.meta.uid),
+        "purpose": PURPOSE_TASK,
+        "number": start.number,
+        "gate": dict(start.gate),
+    }
+    if base := newest(task).get("base"):
+        spec["baseCommit"] = base
+    return {"metadata": {"name": start.name, "labels": labels, "ownerReferences": [_owner(task, None)]}, "spec": spec}
 
 
 def _owner(task: TaskView, build: BuildView | None) -> Object:

@@ -8,7 +8,18 @@ from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
-from tidegate.api.views import BuildView, LaneView, PodView, TaskView, condition, condition_status
+from tidegate.api.gates import Definition, about_change
+from tidegate.api.views import (
+    BuildView,
+    GateRunView,
+    LaneView,
+    Meta,
+    PodView,
+    ProfileView,
+    TaskView,
+    condition,
+    condition_status,
+)
 from tidegate.clients.git import GitThreads
 from tidegate.errors import NotFound, PermanentError
 from tidegate.runtime.context import Context
@@ -17,7 +28,8 @@ from tidegate.runtime.network import ensure_isolated
 from tidegate.runtime.secrets import git_credentials
 from tidegate.runtime.urls import git_protocols
 from tidegate.tasks import states
-from tidegate.tasks.model import NO_PROBLEM, Dependency, Lane, Observed, Policy, Problem
+from tidegate.tasks.continuation import Continuation, Failure, failure_text
+from tidegate.tasks.model import NO_PROBLEM, Dependency, Lane, Observed, OwnGates, Policy, Problem
 from tidegate.tasks.network import agent_policies
 from tidegate.tasks.objects import branch_of, repository_of
 from tidegate.tasks.outcome import FoundRefs
@@ -25,6 +37,7 @@ from tidegate.tasks.refs import find_refs
 
 PODS_OF_TASK = "tasks-pods-by-owner"
 JOBS_OF_TASK = "tasks-jobs-by-task"
+RUNS_OF_TASK = "tasks-gate-runs-by-owner"
 OPEN_ATTEMPTS = "tasks-open-attempts"  # tasks with an open attempt, by namespace
 SECRET_TRUST_SECONDS = 60.0  # how long a Secret that was read and found fit isn't read again
 PLANNER = "Planner"
@@ -37,6 +50,7 @@ class Observer:
         self._ctx = ctx
         self._git = git
         self.vanished: dict[str, PodView] = {}  # by task UID: ended Pods that were removed before they were judged
+        self.foreign_runs: dict[str, str] = {}  # by task UID: a GateRun of somebody else whose name the task needs
         self._trusted: dict[tuple[str, str, str], float] = {}  # namespace, Secret, URL -> when it was found fit
 
     # -- from the cache
@@ -61,6 +75,9 @@ class Observer:
             pods=ctx.cache.indexed("Pod", PODS_OF_TASK, meta.uid),
             last_seen=last if last is not None and last.attempt == task.attempt else None,
             jobs=ctx.cache.indexed("MergeJob", JOBS_OF_TASK, meta.uid) if task.state == states.COMPLETE else (),
+            own_gates=self._own_gates(task, build) if task.state not in states.TERMINAL else None,
+            runs=ctx.cache.indexed("GateRun", RUNS_OF_TASK, meta.uid),
+            foreign_run=self._foreign_run(meta),
             full=waiting and self._full(meta.namespace),
         )
 
@@ -86,6 +103,30 @@ class Observer:
             max_backoff_seconds=int(retry.get("maxBackoffSeconds", base.max_backoff_seconds)),
             start_timeout_seconds=int(workers.get("startTimeoutSeconds", base.start_timeout_seconds)),
         )
+
+    def _own_gates(self, task: TaskView, build: BuildView | None) -> OwnGates | None:
+        """The task's own gates, its build's otherwise; while they run, those that its change was held back for."""
+        workers: Mapping[str, Any] = build.spec.get("workers") or {} if build is not None else {}
+        spec: Mapping[str, Any] = task.own_gates or workers.get("ownGates") or {}
+        name = str(spec.get("profileName") or "")
+        if task.state == states.GATING:
+            name = str((task.status().get("ownGates") or {}).get("profileName") or name)
+        elif task.role == PLANNER or task.reviews is not None:
+            return None
+        if not name:
+            return None
+        limit = int(spec.get("maxContinuations", 2))
+        view: ProfileView | None = self._ctx.cache.get(Key("GateProfile", "", name))
+        return own_gates(name, limit, view, task.meta.namespace)
+
+    def _foreign_run(self, meta: Meta) -> str:
+        """The name of somebody else's GateRun that was in the way, while it is there."""
+        name = self.foreign_runs.get(meta.uid, "")
+        found: GateRunView | None = self._ctx.cache.get(Key("GateRun", meta.namespace, name)) if name else None
+        if name and (found is None or found.meta.owner_uid == meta.uid):
+            del self.foreign_runs[meta.uid]
+            return ""
+        return name
 
     def _dependencies(self, task: TaskView) -> tuple[Dependency, ...]:
         return tuple(self._dependency(task.meta.namespace, name, until) for name, until in task.depends_on)
@@ -146,6 +187,28 @@ class Observer:
         await ensure_isolated(self._ctx, namespace, policies)
         return NO_PROBLEM
 
+    async def continuation(self, task: TaskView) -> Continuation | None:
+        """What the next attempt goes on from, where the task's own gates failed on its newest good one."""
+        own = task.status().get("ownGates") or {}
+        if own.get("verdict") != "Failed":
+            return None
+        failed = [row for row in own.get("gates") or () if row.get("verdict") == "Failed"]
+        failures = [await self._failure(task, str(row["name"]), str(row.get("run") or "")) for row in failed]
+        return Continuation(str(own["commit"]), failure_text(failures))
+
+    async def _failure(self, task: TaskView, gate: str, run: str) -> Failure:
+        view: GateRunView | None = self._ctx.cache.get(Key("GateRun", task.meta.namespace, run))
+        if view is None:
+            try:
+                view = GateRunView.from_object(await self._ctx.kube.get("GateRun", task.meta.namespace, run))
+            except NotFound:
+                return Failure(gate)
+        if view.meta.owner_uid != task.meta.uid:
+            return Failure(gate)
+        status = view.status
+        said = {key: str(status.get(key) or "") for key in ("reason", "message")}
+        return Failure(gate, said["reason"], said["message"], str(status.get("logTail") or ""))
+
     async def _look_for_pod(self, seen: Observed) -> Observed:
         meta = seen.task.meta
         name = names.pod_name(meta.name, seen.task.attempt)
@@ -172,3 +235,22 @@ class Observer:
         return await self._git.call(
             find_refs, url, credentials, seen.task.meta.uid, seen.task.attempt, protocols=protocols
         )
+
+
+def own_gates(name: str, limit: int, profile: ProfileView | None, namespace: str) -> OwnGates:
+    """A profile as a task's own gates, with why it can't be that. Services and reviews decide about changes in the lane
+    alone."""
+    problem: Problem | None = None
+    gates: tuple[Definition, ...] = ()
+    if profile is None or profile.meta.deleting:
+        text = f"GateProfile {name!r} (ownGates.profileName) does not exist: make it, or name another one"
+        problem = Problem(reasons.PROFILE_MISSING, text)
+    elif (allowed := profile.spec.get("allowedNamespaces") or ()) and namespace not in allowed:
+        text = f"GateProfile {name!r} (ownGates.profileName) may not be used in this namespace (allowedNamespaces)"
+        problem = Problem(reasons.NAMESPACE_NOT_ALLOWED, text)
+    else:
+        gates = tuple(gate for gate in profile.spec.get("gates") or () if not about_change(gate))
+        if not gates:
+            text = f"GateProfile {name!r} (ownGates.profileName) has only services and reviews, which the lane asks"
+            problem = Problem(reasons.NO_GATE_TO_RUN, f"{text}: name another one")
+    return OwnGates(name, limit, gates, problem)

@@ -9,6 +9,7 @@ from typing import Any
 from tidegate import names
 from tidegate.api.wire import AgentInput
 from tidegate.tasks import volumes
+from tidegate.tasks.continuation import Continuation
 from tidegate.tasks.prompt import assemble, subject
 
 Object = dict[str, Any]
@@ -52,6 +53,7 @@ class PodPlan:
     build: str = ""
     build_uid: str = ""
     workers: Mapping[str, Any] | None = None  # of the build
+    continuation: Continuation | None = None
 
     @property
     def engine(self) -> Mapping[str, Any]:
@@ -218,6 +220,8 @@ def _environment(plan: PodPlan) -> dict[str, str]:
     )
     if reviews := plan.spec.get("reviews"):
         env["TIDEGATE_REVIEWER_CONTEXT_CHARACTERS"] = str(reviews.get("maxCharacters") or 60_000)
+    if plan.continuation is not None:
+        env["TIDEGATE_GATE_FAILURE"] = plan.continuation.failure
     if plan.platform.gateway_url:
         base = plan.platform.gateway_url.rstrip("/").removesuffix("/v1") + "/v1"
         env.update({"OPENAI_BASE_URL": base, "OPENAI_API_BASE": base})
@@ -240,6 +244,7 @@ def _agent_resources(plan: PodPlan) -> Object:
 def agent_input(plan: PodPlan) -> AgentInput:
     """What `workspace` and `publisher` are given."""
     author = plan.repository.get("author") or {}
+    merge_ref, merge_commit = _merged(plan)
     return AgentInput(
         url=str(plan.repository.get("url") or ""),
         target_branch=str(plan.repository.get("targetBranch") or "main"),
@@ -247,7 +252,7 @@ def agent_input(plan: PodPlan) -> AgentInput:
         task=plan.task,
         attempt=plan.attempt,
         role=str(plan.spec.get("role") or "Worker"),
-        prompt=assemble(plan.spec, plan.protocol),
+        prompt=assemble(plan.spec, plan.protocol, plan.continuation.failure if plan.continuation else ""),
         engine=plan.protocol,
         command=[*(plan.engine.get("command") or ()), *(plan.engine.get("args") or ())],
         timeout_seconds=plan.timeout,
@@ -263,12 +268,20 @@ def agent_input(plan: PodPlan) -> AgentInput:
         publish_branch=publish_branch(plan),
         gateway_url=plan.platform.gateway_url,
         allowed_protocols=plan.platform.git_protocols,
-        merge_ref=str((plan.spec.get("resolves") or {}).get("sourceRef") or ""),
-        merge_commit=str((plan.spec.get("resolves") or {}).get("sourceCommit") or ""),
         review_ref=str((plan.spec.get("reviews") or {}).get("sourceRef") or ""),
         review_commit=str((plan.spec.get("reviews") or {}).get("sourceCommit") or ""),
         review_bases=list((plan.spec.get("reviews") or {}).get("baseCommits") or ()),
+        merge_ref=merge_ref,
+        merge_commit=merge_commit,
     )
+
+
+def _merged(plan: PodPlan) -> tuple[str, str]:
+    """What the workspace holds beside the target's head: the task's own work so far, or the change to make anew."""
+    if plan.continuation is not None:
+        return names.task_ref(plan.task_uid), plan.continuation.commit
+    resolves = plan.spec.get("resolves") or {}
+    return str(resolves.get("sourceRef") or ""), str(resolves.get("sourceCommit") or "")
 
 
 def publish_branch(plan: PodPlan) -> str:

@@ -27,8 +27,9 @@ _HANDOFF = (
 )
 
 
-def assemble(spec: Mapping[str, Any], protocol: str) -> str:
-    """The text of the prompt file for a task's spec and its class's engine."""
+def assemble(spec: Mapping[str, Any], protocol: str, failure: str = "") -> str:
+    """The text of the prompt file for a task's spec and its class's engine. `failure`: what an agent is told that goes
+    on because the task's own gates failed."""
     prompt = str(spec.get("prompt") or "")
     if protocol in ("Script", "Planner", "Reviewer"):
         return prompt
@@ -38,6 +39,7 @@ def assemble(spec: Mapping[str, Any], protocol: str) -> str:
         f"# The task\n\n{prompt.rstrip()}",
         _listing("# Scope", "Touch only these paths; a change outside them is not merged:", spec.get("scope")),
         _listing("# Done when", "Each of these holds (a path names a file of tests to pass):", spec.get("acceptance")),
+        f"# What failed\n\n{failure}" if failure else "",
         f"# At the end\n\n{_HANDOFF}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

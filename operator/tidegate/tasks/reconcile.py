@@ -8,16 +8,17 @@ from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
-from tidegate.api.views import PodView, TaskView
+from tidegate.api.views import GateRunView, PodView, TaskView
 from tidegate.clients.git import GitThreads
 from tidegate.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from tidegate.runtime.context import Context
 from tidegate.runtime.keys import Key
 from tidegate.runtime.urls import git_protocols
 from tidegate.tasks import measure, wake
+from tidegate.tasks.continuation import Continuation
 from tidegate.tasks.decide import decide
-from tidegate.tasks.model import Decision, Observed, Problem
-from tidegate.tasks.objects import merge_job, merge_lane, repository_of
+from tidegate.tasks.model import Decision, Observed, Problem, RunDeletion, RunStart
+from tidegate.tasks.objects import merge_job, merge_lane, own_gate_run, repository_of
 from tidegate.tasks.observe import Observer
 from tidegate.tasks.pod import Platform, PodPlan, agent_pod
 
@@ -38,7 +39,7 @@ class TaskReconciler:
         self._platform = Platform(
             settings.runner_image, settings.image_pull_policy, settings.gateway_url, git_protocols(settings)
         )
-        self.asked_to_go: set[str] = set()  # UIDs of Pods that were deleted and are still in the cache
+        self.asked_to_go: set[str] = set()  # UIDs of Pods and GateRuns that were deleted and are still in the cache
 
     async def __call__(self, key: Key) -> float | None:
         """Observe, decide, act, until nothing is left to do; returns when to look again."""
@@ -54,7 +55,7 @@ class TaskReconciler:
             if not self._acts(decision):
                 return decision.again_after
             spec = await self._act(key, seen, decision, spec)
-            if not (decision.status or decision.create_pod or decision.ensure_lane or decision.create_job):
+            if not (decision.status or decision.create_pod or decision.ensure_lane or _creates(decision)):
                 return decision.again_after
         return 0.0
 
@@ -68,8 +69,9 @@ class TaskReconciler:
         raise RuntimeError(f"task {seen.task.meta.name}: a closer look at {sorted(decision.needs)} settles nothing")
 
     def _acts(self, decision: Decision) -> bool:
-        fresh = [pod for pod in decision.delete_pods if pod.uid not in self.asked_to_go]
-        return replace(decision, delete_pods=tuple(fresh)).acts
+        pods = tuple(pod for pod in decision.delete_pods if pod.uid not in self.asked_to_go)
+        runs = tuple(run for run in decision.delete_runs if run.uid not in self.asked_to_go)
+        return replace(decision, delete_pods=pods, delete_runs=runs).acts
 
     async def _act(self, key: Key, seen: Observed, decision: Decision, spec: Object | None) -> Object | None:
         """Carry the decision out; returns the task's whole spec where an answer brought it."""
@@ -84,6 +86,7 @@ class TaskReconciler:
         for pod in decision.delete_pods:
             if pod.uid not in self.asked_to_go:
                 await self._delete_pod(key.namespace, pod.name, pod.uid)
+        await self._own_gates(key, seen, decision)
         if decision.create_job:
             taken = await self._create_job(seen)
             if taken is not None:
@@ -100,6 +103,7 @@ class TaskReconciler:
         if seen.task.attempt_open and not after.attempt_open:
             self._observer.vanished.pop(after.meta.uid, None)
             measure.attempt_ended(seen, after)
+        measure.own_gates_ended(seen, after)
         found: Object = answer.get("spec") or {}
         return found
 
@@ -112,10 +116,11 @@ class TaskReconciler:
             return replace(seen, refusal=problem)
         if spec is None:
             spec = await self._live_spec(key, seen)
+        plan = self._plan(seen, spec, await self._observer.continuation(seen.task))
         if self._moved(key, seen):
             return None  # cancelled meanwhile, for example: the next step is decided anew
         try:
-            await self._ctx.writer.create("Pod", key.namespace, agent_pod(self._plan(seen, spec)))
+            await self._ctx.writer.create("Pod", key.namespace, agent_pod(plan))
         except AlreadyExists:
             found = PodView.from_object(await self._live_pod(key, seen))
             if found.meta.owner_uid != seen.task.meta.uid or found.attempt != seen.task.attempt:
@@ -152,7 +157,7 @@ class TaskReconciler:
             self._ctx.cache.offer("Pod", found)
         return found
 
-    def _plan(self, seen: Observed, spec: Object) -> PodPlan:
+    def _plan(self, seen: Observed, spec: Object, continuation: Continuation | None) -> PodPlan:
         assert seen.agent_class is not None
         meta, build = seen.task.meta, seen.build
         return PodPlan(
@@ -168,6 +173,7 @@ class TaskReconciler:
             build=seen.task.build,
             build_uid=build.meta.uid if build is not None else "",
             workers=build.spec.get("workers") if build is not None else None,
+            continuation=continuation,
         )
 
     async def _delete_pod(self, namespace: str, name: str, uid: str) -> None:
@@ -181,6 +187,37 @@ class TaskReconciler:
     def _pods(self, namespace: str, name: str) -> tuple[PodView, ...]:
         view: PodView | None = self._ctx.cache.get(Key("Pod", namespace, name))
         return (view,) if view is not None else ()
+
+    # -- own gates
+
+    async def _own_gates(self, key: Key, seen: Observed, decision: Decision) -> None:
+        for start in decision.create_runs:
+            await self._create_run(seen, start)
+        for run in decision.delete_runs:
+            if run.uid not in self.asked_to_go:
+                await self._delete_run(key.namespace, run)
+
+    async def _create_run(self, seen: Observed, start: RunStart) -> None:
+        """Create a GateRun; where another's is in the way, the next decision knows."""
+        namespace = seen.task.meta.namespace
+        try:
+            await self._ctx.writer.create("GateRun", namespace, own_gate_run(seen.task, seen.build, start))
+        except AlreadyExists:
+            try:
+                found = await self._ctx.kube.get("GateRun", namespace, start.name)
+            except NotFound:
+                return  # its deletion brings the task back
+            self._ctx.cache.offer("GateRun", found)
+            if GateRunView.from_object(found).meta.owner_uid != seen.task.meta.uid:
+                self._observer.foreign_runs[seen.task.meta.uid] = start.name
+
+    async def _delete_run(self, namespace: str, run: RunDeletion) -> None:
+        try:
+            await self._ctx.writer.delete("GateRun", namespace, run.name, uid=run.uid)
+        except Conflict:
+            log.info("a GateRun of that name has another UID now", extra={"run": run.name, "namespace": namespace})
+        if self._ctx.cache.get(Key("GateRun", namespace, run.name)) is not None:
+            self.asked_to_go.add(run.uid)
 
     # -- the lane
 
@@ -206,6 +243,10 @@ class TaskReconciler:
             if (found["spec"].get("taskRef") or {}).get("uid") != seen.task.meta.uid:
                 return replace(seen, foreign_job=True)
         return None
+
+
+def _creates(decision: Decision) -> bool:
+    return bool(decision.create_job or decision.create_runs)
 
 
 def install(ctx: Context) -> None:

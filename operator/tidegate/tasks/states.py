@@ -5,6 +5,7 @@ from __future__ import annotations
 PENDING = "Pending"
 ASSIGNED = "Assigned"
 RUNNING = "Running"
+GATING = "Gating"  # the newest attempt ended well; the task's own gates run on its commit
 COMPLETE = "Complete"
 PARTIAL = "Partial"
 BLOCKED = "Blocked"
@@ -17,8 +18,9 @@ TERMINAL = frozenset({COMPLETE, PARTIAL, BLOCKED, FAILED, CANCELLED})
 # A Pod may be judged before anybody saw it run, so Assigned leads to every end. Back to Pending: another attempt.
 _NEXT: dict[str, frozenset[str]] = {
     PENDING: frozenset({PENDING, ASSIGNED, CANCELLED}),
-    ASSIGNED: frozenset({ASSIGNED, RUNNING, PENDING}) | TERMINAL,
-    RUNNING: frozenset({RUNNING, PENDING}) | TERMINAL,
+    ASSIGNED: frozenset({ASSIGNED, RUNNING, GATING, PENDING}) | TERMINAL,
+    RUNNING: frozenset({RUNNING, GATING, PENDING}) | TERMINAL,
+    GATING: frozenset({GATING, PENDING, COMPLETE, FAILED, CANCELLED}),
     **{state: frozenset({state}) for state in TERMINAL},
 }
 

@@ -161,6 +161,8 @@ NEVER_STARTED = frozenset(
         reasons.POD_REFUSED,
         reasons.NAME_TAKEN,
         reasons.CLASS_MISSING,
+        reasons.PROFILE_MISSING,
+        reasons.NO_GATE_TO_RUN,
         reasons.NAMESPACE_NOT_ALLOWED,
         reasons.BUILD_MISSING,
         reasons.SECRET_MISSING,

@@ -7,16 +7,16 @@ from typing import Any
 
 from tidegate import names
 from tidegate.api import reasons
-from tidegate.api.views import BuildView, LaneView, MergeJobView, PodView, TaskView
+from tidegate.api.views import BuildView, GateRunView, LaneView, MergeJobView, PodView, TaskView
 from tidegate.runtime.context import Context
 from tidegate.runtime.keys import Key
 from tidegate.tasks import states
-from tidegate.tasks.objects import branch_of
-from tidegate.tasks.observe import JOBS_OF_TASK, OPEN_ATTEMPTS, PODS_OF_TASK, Observer
+from tidegate.tasks.objects import PURPOSE_TASK, branch_of
+from tidegate.tasks.observe import JOBS_OF_TASK, OPEN_ATTEMPTS, PODS_OF_TASK, RUNS_OF_TASK, Observer
 
 DEPENDENTS = "tasks-by-dependency"
 OF_BUILD = "tasks-unfinished-by-build"
-HELD = "tasks-held"  # may be waiting for a class, a Secret, a lane
+HELD = "tasks-held"  # may be waiting for a class, a profile, a Secret, a lane
 HELD_ALL = "held"
 
 
@@ -24,6 +24,7 @@ def install(ctx: Context, observer: Observer, asked_to_go: set[str]) -> None:
     """Add the room's indexes and listeners to the cache."""
     ctx.cache.add_index("Pod", PODS_OF_TASK, _owner_of_pod)
     ctx.cache.add_index("MergeJob", JOBS_OF_TASK, _task_of_job)
+    ctx.cache.add_index("GateRun", RUNS_OF_TASK, _owner_of_run)
     ctx.cache.add_index("AgentTask", OPEN_ATTEMPTS, lambda task: [task.meta.namespace] if task.attempt_open else [])
     ctx.cache.add_index("AgentTask", DEPENDENTS, _dependencies)
     ctx.cache.add_index("AgentTask", OF_BUILD, _unfinished)
@@ -35,6 +36,8 @@ def install(ctx: Context, observer: Observer, asked_to_go: set[str]) -> None:
     ctx.cache.add_listener("MergeJob", waker.on_job)
     ctx.cache.add_listener("MergeLane", waker.on_lane)
     ctx.cache.add_listener("AgentClass", waker.on_class)
+    ctx.cache.add_listener("GateProfile", waker.on_class)
+    ctx.cache.add_listener("GateRun", waker.on_run)
 
 
 class _Waker:
@@ -49,6 +52,7 @@ class _Waker:
         """Dependents wait for the end of a task and for its merge."""
         if new is None and old is not None:
             self._observer.vanished.pop(old.meta.uid, None)
+            self._observer.foreign_runs.pop(old.meta.uid, None)
         if _stage(old) != _stage(new):
             self._queue(self._ctx.cache.indexed("AgentTask", DEPENDENTS, f"{key.namespace}/{key.name}"))
 
@@ -68,12 +72,25 @@ class _Waker:
             return
         if old is not None and (new is None or new.meta.uid != old.meta.uid):
             self._asked_to_go.discard(old.meta.uid)
-        task = self._task_of(key.namespace, pod)
+        task = self._task_of(key.namespace, pod.task, pod.meta.owner_uid)
         if task is None:
             return
         if new is None and pod.terminal and task.attempt_open and task.attempt == pod.attempt:
             self._observer.vanished[task.meta.uid] = pod
         self._ctx.queue.add(Key("AgentTask", key.namespace, task.meta.name))
+
+    def on_run(self, key: Key, old: GateRunView | None, new: GateRunView | None) -> None:
+        """The verdict of one of its own gates, or the loss of one, concerns a task."""
+        run = new or old
+        if run is None or not _owner_of_run(run):
+            return
+        if old is not None and (new is None or new.meta.uid != old.meta.uid):
+            self._asked_to_go.discard(old.meta.uid)
+        if old is not None and new is not None and old.status.get("verdict") == new.status.get("verdict"):
+            return
+        task = self._task_of(key.namespace, (run.meta.labels or {}).get(names.LABEL_TASK, ""), run.meta.owner_uid)
+        if task is not None:
+            self._ctx.queue.add(Key("AgentTask", key.namespace, task.meta.name))
 
     def on_job(self, key: Key, old: MergeJobView | None, new: MergeJobView | None) -> None:
         """The end of a MergeJob, or its loss, concerns its task."""
@@ -88,7 +105,7 @@ class _Waker:
             self._queue(self._ctx.cache.indexed("AgentTask", HELD, f"{key.namespace}/{key.name}"))
 
     def on_class(self, _key: Key, old: Any, new: Any) -> None:
-        """A class that appears or changes may free tasks that were stalled."""
+        """A class or profile that appears or changes may free tasks that were stalled."""
         if (old and old.meta.generation) != (new and new.meta.generation):
             self._queue(self._ctx.cache.indexed("AgentTask", HELD, HELD_ALL))
 
@@ -96,19 +113,23 @@ class _Waker:
         for task in tasks:
             self._ctx.queue.add(Key("AgentTask", task.meta.namespace, task.meta.name))
 
-    def _task_of(self, namespace: str, pod: PodView) -> TaskView | None:
-        """The task that owns a Pod. Its label is cut where the name is too long for one."""
-        named: TaskView | None = self._ctx.cache.get(Key("AgentTask", namespace, pod.task))
-        if named is not None and named.meta.uid == pod.meta.owner_uid:
+    def _task_of(self, namespace: str, label: str, owner_uid: str) -> TaskView | None:
+        """The task that owns a Pod or a GateRun. Its label is cut where the name is too long for one."""
+        named: TaskView | None = self._ctx.cache.get(Key("AgentTask", namespace, label))
+        if named is not None and named.meta.uid == owner_uid:
             return named
-        if len(pod.task) < names.MAX_NAME:
+        if len(label) < names.MAX_NAME:
             return None
         tasks: Iterable[TaskView] = self._ctx.cache.all("AgentTask", namespace)
-        return next((task for task in tasks if task.meta.uid == pod.meta.owner_uid), None)
+        return next((task for task in tasks if task.meta.uid == owner_uid), None)
 
 
 def _owner_of_pod(pod: PodView) -> list[str]:
     return [pod.meta.owner_uid] if pod.component == names.COMPONENT_AGENT and pod.meta.owner_uid else []
+
+
+def _owner_of_run(run: GateRunView) -> list[str]:
+    return [run.meta.owner_uid] if run.spec.get("purpose") == PURPOSE_TASK and run.meta.owner_uid else []
 
 
 def _task_of_job(job: MergeJobView) -> list[str]:
@@ -137,7 +158,7 @@ def _held(task: TaskView) -> list[str]:
     if task.attempt_open or task.state in states.TERMINAL:
         return []
     if task.build:
-        return [HELD_ALL] if task.next_attempt_time else []
+        return [HELD_ALL] if task.next_attempt_time or task.state == states.GATING else []
     repository = task.repository or {}
     lane = names.lane_name(str(repository.get("url") or ""), branch_of(repository))
     return [HELD_ALL, f"{task.meta.namespace}/{lane}"]

@@ -31,6 +31,9 @@ BUILD_SECONDS = Histogram("tidegate_build_seconds", "From start to verdict of a 
 PLANS = Counter("tidegate_plans_total", "Plans that were applied or refused.", ["outcome"])
 ATTEMPTS = Counter("tidegate_attempts_total", "Attempts that ended.", ["role", "outcome", "reason"])
 ATTEMPT_SECONDS = Histogram("tidegate_attempt_seconds", "From claim to end of an attempt.", ["outcome"], buckets=_LONG)
+OWN_GATES = Counter(
+    "tidegate_own_gates_total", "Own gates of tasks that were all judged, by what followed.", ["role", "outcome"]
+)  # Passed | Continued | Failed | Infra | Cancelled
 POD_CREATE_SECONDS = Histogram(
     "tidegate_pod_create_seconds", "From the creation of a task to that of its first Pod.", buckets=_SHORT
 )

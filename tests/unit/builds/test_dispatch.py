@@ -44,12 +44,19 @@ def test_held_slots_and_strays_count() -> None:
         (Slot("x", not_before=NOW + timedelta(seconds=1)), False),  # too soon: another leader may start it
         (Slot("x", not_before=NOW - timedelta(seconds=1)), False),
         (Slot("x", not_before=NOW + timedelta(seconds=10), active=True), False),
+        (Slot("x", gating=True), True),  # no Pod of it runs, and the next attempt begins a while after its gates
+        (Slot("x", gating=True, active=True), False),  # its Pod still terminates
     ],
 )
 def test_a_slot_is_free_only_when_its_task_cannot_run(slot: Slot, free: bool) -> None:
     found = slots(world(1, ready=("a",), slots=(slot,)), grant=True)
     assert found.released == (("x",) if free else ())
     assert found.all == (("a",) if free else ("x",))
+
+
+def test_the_slot_of_a_task_with_own_gates_is_taken_back_with_a_fence() -> None:
+    found = slots(world(1, ready=("a",), slots=(Slot("x", gating=True),)), grant=True)
+    assert (found.fenced, found.granted) == (("x",), ("a",))
 
 
 def test_a_lower_cap_takes_no_slot_away() -> None:

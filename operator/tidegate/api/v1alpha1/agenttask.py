@@ -14,6 +14,7 @@ from .common import (
     Commit,
     LocalRef,
     MergeBases,
+    OwnGates,
     Priority,
     RefName,
     RelativePath,
@@ -78,6 +79,7 @@ _IMMUTABLE = (
     "agentClassName",
     "timeoutSeconds",
     "gateProfileName",
+    "ownGates",
     "retryLimit",
     "resolves",
     "reviews",
@@ -114,6 +116,11 @@ class AgentTaskSpec(ApiModel):
                 "!has(self.allowFewerTests) || !has(self.buildRef)",
                 "allowFewerTests is for tasks that stand alone: set merge.allowFewerTests of the build",
                 fieldPath=".allowFewerTests",
+            ),
+            rule(
+                "!has(self.ownGates) || (self.role != 'Planner' && !has(self.reviews))",
+                "ownGates is for tasks that change files: leave it out for a Planner, or where reviews is set",
+                fieldPath=".ownGates",
             ),
             *(immutable(field, _NEW, has=field not in ("prompt", "role")) for field in _IMMUTABLE),
             rule(
@@ -152,6 +159,10 @@ class AgentTaskSpec(ApiModel):
     gate_profile_name: ShortObjectName | None = Field(
         default=None,
         description="GateProfile for the task's change; the build's, or the operator's default, otherwise.",
+    )
+    own_gates: OwnGates | None = Field(
+        default=None,
+        description="Gates to pass before the task is complete; workers.ownGates of the build, or none, otherwise.",
     )
     desired_state: Literal["Run", "Cancelled"] = Field(
         default="Run", description="Run, or Cancelled to end the task; Cancelled is final."
@@ -206,6 +217,30 @@ class Attempt(ApiModel):
     summary: str = Field(default="", max_length=1024, description="What the agent says it did.")
 
 
+class OwnGateResult(ApiModel):
+    """One of the task's own gates."""
+
+    name: str = Field(max_length=63, description="Name of the gate.")
+    run: str = Field(default="", max_length=63, description="Name of its newest GateRun.")
+    verdict: str = Field(
+        default="", max_length=32, description="Passed, Failed, or Infra if the cluster ended it; empty while it runs."
+    )
+
+
+class OwnGatesStatus(ApiModel):
+    """The task's own gates on the newest attempt that ended well."""
+
+    attempt: int = Field(ge=1, description="Number of the attempt.")
+    commit: StatusCommit = Field(description="Its commit: what the gates run on, and what a continuation starts from.")
+    profile_name: str = Field(default="", max_length=63, description="The GateProfile.")
+    verdict: str | None = Field(
+        default=None, max_length=32, description="Passed, Failed, or Infra when the cluster ended them too often."
+    )
+    gates: Annotated[list[OwnGateResult], Field(max_length=32, json_schema_extra=map_list("name"))] = Field(
+        default=[], description="The gates."
+    )
+
+
 class HandoffSummary(ApiModel):
     """The shortened handoff of the newest judged attempt. The whole one is in git."""
 
@@ -224,7 +259,7 @@ class AgentTaskStatus(Status):
     state: str = Field(
         default="",
         max_length=32,
-        description="Pending, Assigned, Running, Complete, Partial, Blocked, Failed or Cancelled.",
+        description="Pending, Assigned, Running, Gating, Complete, Partial, Blocked, Failed or Cancelled.",
     )
     base_commit: StatusCommit | None = Field(default=None, description="Commit that the newest attempt started from.")
     commit: StatusCommit | None = Field(default=None, description="Commit with the result.")
@@ -240,6 +275,12 @@ class AgentTaskStatus(Status):
     )
     infrastructure_failures: int | None = Field(
         default=None, ge=0, description="Attempts that the cluster ended: they have a limit of their own, 6."
+    )
+    own_gates: OwnGatesStatus | None = Field(
+        default=None, description="What became of the gates that the task must pass before it is complete."
+    )
+    continuations: int | None = Field(
+        default=None, ge=0, description="How often the agent was sent on because of its own gates."
     )
     next_attempt_time: Time | None = Field(default=None, description="Not before this does the next attempt start.")
     handoff: HandoffSummary | None = Field(default=None, description="The agent's handoff, shortened.")

@@ -13,6 +13,7 @@ from .common import (
     ApiModel,
     LabelName,
     ObjectName,
+    OwnGates,
     Priority,
     RelativePath,
     Repository,
@@ -159,6 +160,11 @@ class Workers(ApiModel):
     resources: Resources | None = Field(
         default=None, description="Requests and limits of the agent container; the AgentClass's otherwise."
     )
+    own_gates: OwnGates | None = Field(
+        default=None,
+        description="Gates that tasks which change files must pass before they are complete, where they name none "
+        "themselves; none when absent.",
+    )
 
 
 class Merge(ApiModel):
@@ -212,6 +218,7 @@ class Finalization(ApiModel):
 
 
 _NEW = "make a new BuildRequest"
+_FIXED_OF_WORKERS = ("agentClassName", "timeoutSeconds", "startTimeoutSeconds", "retry", "resources", "ownGates")
 
 
 class BuildRequestSpec(ApiModel):
@@ -234,7 +241,7 @@ class BuildRequestSpec(ApiModel):
                 + " && ".join(
                     f"has(self.workers.{f}) == has(oldSelf.workers.{f}) && "
                     f"(!has(self.workers.{f}) || self.workers.{f} == oldSelf.workers.{f})"
-                    for f in ("agentClassName", "timeoutSeconds", "startTimeoutSeconds", "retry", "resources")
+                    for f in _FIXED_OF_WORKERS
                 )
                 + "))",
                 f"workers can't be changed but for workers.maxParallel: {_NEW}",
@@ -281,7 +288,7 @@ class TaskCounts(ApiModel):
 
     total: int = Field(default=0, ge=0, description="All tasks.")
     pending: int = Field(default=0, ge=0, description="Not started, or between two attempts.")
-    active: int = Field(default=0, ge=0, description="With an attempt that has not ended.")
+    active: int = Field(default=0, ge=0, description="With an attempt that has not ended, or whose own gates have not.")
     complete: int = Field(default=0, ge=0, description="Ended well.")
     partial: int = Field(default=0, ge=0, description="Ended with part of the work.")
     blocked: int = Field(default=0, ge=0, description="Ended because the agent could not go on.")

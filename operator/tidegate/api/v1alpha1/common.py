@@ -334,6 +334,21 @@ class Status(ApiModel):
     conditions: ConditionList = Field(default=[], description="The state, aspect by aspect.")
 
 
+class OwnGates(ApiModel):
+    """Gates that a task's change must pass on its own branch before the task is complete."""
+
+    profile_name: ShortObjectName = Field(
+        description="GateProfile that is run on the commit of an attempt that ended well; gates that are services "
+        "or reviews are left to the lane."
+    )
+    max_continuations: int = Field(
+        default=2,
+        ge=0,
+        le=5,
+        description="How often the agent goes on from its work with what failed, before the task fails.",
+    )
+
+
 class Usage(ApiModel):
     """What was spent on models, as the gateway counted it."""
 

@@ -52,9 +52,10 @@ class GateRunSpec(ApiModel):
     changed_paths: int | None = Field(
         default=None, ge=0, description="Paths in which commit and base differ, for gates that are services."
     )
-    purpose: Literal["Candidate", "Sweep"] = Field(
+    purpose: Literal["Candidate", "Sweep", "Task"] = Field(
         default="Candidate",
-        description="Candidate: evidence for the lane. Sweep: a check of the head, outside the queue.",
+        description="Candidate: evidence for the lane. Sweep: a check of the head, outside the queue. Task: one of a "
+        "task's own gates, before it is complete.",
     )
     change: Change | None = Field(default=None, description="What a gate with review reviews.")
     number: int = Field(default=1, ge=1, description="Counts the runs of the same gate on the same commit.")

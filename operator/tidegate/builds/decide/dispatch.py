@@ -30,7 +30,7 @@ def is_free(slot: Slot, world: World) -> bool:
     """Whether the task can't be running and won't start by itself on this slot."""
     if slot.active:
         return False
-    if slot.gone or slot.terminal:
+    if slot.gone or slot.terminal or slot.gating:
         return True
     return slot.not_before is not None and slot.not_before > world.now + RELEASE_MARGIN
 

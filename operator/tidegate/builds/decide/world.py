@@ -9,6 +9,7 @@ from typing import Any
 
 TERMINAL = frozenset({"Complete", "Partial", "Blocked", "Failed", "Cancelled"})
 ACTIVE = frozenset({"Assigned", "Running"})
+GATING = "Gating"  # no attempt runs: the task's own gates do
 FIXER = "Fixer"
 PLANNER = "Planner"
 MAX_UNMERGED = 100
@@ -75,6 +76,7 @@ class Slot:
     terminal: bool = False
     active: bool = False  # its newest attempt has not ended, or one of its Pods may still run
     not_before: datetime | None = None  # start of its next attempt
+    gating: bool = False  # its own gates run: the next attempt, if there is one, begins a while after them
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +145,8 @@ class Tasks:
 
     @property
     def active(self) -> int:
-        """How many are Assigned or Running."""
-        return sum(self.counts.get(state, 0) for state in ACTIVE)
+        """How many are Assigned, Running or Gating."""
+        return sum(self.counts.get(state, 0) for state in (*ACTIVE, GATING))
 
     @property
     def quiescent(self) -> bool:

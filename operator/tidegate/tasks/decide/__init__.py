@@ -5,6 +5,7 @@ from __future__ import annotations
 from tidegate.tasks import states
 from tidegate.tasks.decide.active import active
 from tidegate.tasks.decide.finished import finished
+from tidegate.tasks.decide.gating import gating
 from tidegate.tasks.decide.pending import pending
 from tidegate.tasks.decide.refuse import implied_state, refuse
 from tidegate.tasks.model import NOTHING, Decision, Observed
@@ -23,4 +24,6 @@ def decide(seen: Observed) -> Decision:
         return active(seen)
     if seen.task.state in states.TERMINAL:
         return finished(seen)
+    if seen.task.state == states.GATING:
+        return gating(seen)
     return pending(seen)

@@ -10,7 +10,7 @@ from tidegate.api.views import PodView
 from tidegate.api.wire import WireError, WorkspaceReport
 from tidegate.tasks import states
 from tidegate.tasks.decide.end import end, never_had_pod
-from tidegate.tasks.decide.pending import class_problem
+from tidegate.tasks.decide.pending import known_problem
 from tidegate.tasks.decide.pods import deletions, newest_pod
 from tidegate.tasks.decide.start import start_problem
 from tidegate.tasks.model import Decision, Note, Observed, PodDeletion, Problem, Timer
@@ -54,7 +54,7 @@ def _without_pod(seen: Observed, timer: Timer) -> Decision:
         return never_had_pod(seen, seen.refusal, timer)
     had_pod = bool(attempt.get("podUID") or attempt.get("reason"))
     if not had_pod and not seen.cancelled:
-        problem = class_problem(seen)
+        problem = known_problem(seen)
         if problem is not None:
             return never_had_pod(seen, problem, timer)
         return Decision(create_pod=seen.task.attempt)

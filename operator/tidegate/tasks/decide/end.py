@@ -36,7 +36,7 @@ def _cancelled(seen: Observed, edit: StatusEdit, outcome: Outcome) -> Decision:
         text += f"; its work is not on the remote ({outcome.report.error})"
     ended = replace(outcome, reason=reasons.CANCELLED, message=text, infrastructure=False)
     edit.close_attempt(seen.task.attempt, ended, states.CANCELLED)
-    _terminal(seen, edit, states.CANCELLED, reasons.CANCELLED, text)
+    terminal(seen, edit, states.CANCELLED, reasons.CANCELLED, text)
     return Decision(status=edit.patch(), notes=(Note("Normal", reasons.CANCELLED, text),))
 
 
@@ -44,17 +44,37 @@ def _finished(seen: Observed, edit: StatusEdit, outcome: Outcome) -> Decision:
     """Complete, Partial or Blocked: neither of the two others is tried again or merged."""
     number, report = seen.task.attempt, outcome.report
     edit.close_attempt(number, outcome, outcome.verdict)
-    _terminal(seen, edit, outcome.verdict, outcome.reason, outcome.message)
-    complete = outcome.verdict == states.COMPLETE
-    if complete:
-        edit.set(commit=report.commit or None)
-        if not report.commit or seen.task.role == PLANNER or seen.task.reviews is not None:
-            edit.condition(reasons.MERGED, "True", reasons.EMPTY_DIFF, "there is nothing to merge")
-        else:
-            edit.set(mergeJob=names.merge_job_name(seen.task.meta.name, number))
-            edit.condition(reasons.MERGED, "Unknown", reasons.QUEUED, "on its way into the target branch")
+    if outcome.verdict == states.COMPLETE:
+        if report.commit and seen.own_gates is not None:
+            return _to_be_gated(seen, edit, report.commit, seen.own_gates.profile)
+        return completed(seen, edit, report.commit, outcome.message)
+    terminal(seen, edit, outcome.verdict, outcome.reason, outcome.message)
     text = f"attempt {number}: {outcome.message or outcome.reason}"
-    return Decision(status=edit.patch(), notes=(Note("Normal" if complete else "Warning", outcome.verdict, text),))
+    return Decision(status=edit.patch(), notes=(Note("Warning", outcome.verdict, text),))
+
+
+def completed(seen: Observed, edit: StatusEdit, commit: str, summary: str) -> Decision:
+    """The task's good end: its commit, if there is one, goes to the lane."""
+    number = seen.task.attempt
+    terminal(seen, edit, states.COMPLETE, reasons.COMPLETED, summary)
+    edit.set(commit=commit or None)
+    if not commit or seen.task.role == PLANNER or seen.task.reviews is not None:
+        edit.condition(reasons.MERGED, "True", reasons.EMPTY_DIFF, "there is nothing to merge")
+    else:
+        edit.set(mergeJob=names.merge_job_name(seen.task.meta.name, number))
+        edit.condition(reasons.MERGED, "Unknown", reasons.QUEUED, "on its way into the target branch")
+    text = f"attempt {number}: {summary or reasons.COMPLETED}"
+    return Decision(status=edit.patch(), notes=(Note("Normal", states.COMPLETE, text),))
+
+
+def _to_be_gated(seen: Observed, edit: StatusEdit, commit: str, profile: str) -> Decision:
+    """A good end of the attempt, and not yet of the task: its own gates come first."""
+    number = seen.task.attempt
+    edit.to_state(states.GATING).drop(reasons.STALLED)
+    edit.set(ownGates={"attempt": number, "commit": commit, "profileName": profile, "verdict": None, "gates": None})
+    text = f"attempt {number} ended well: the gates of {profile} are to pass on its commit {commit[:12]}"
+    edit.condition(reasons.SUCCEEDED, "Unknown", reasons.GATING, text)
+    return Decision(status=edit.patch(), notes=(Note("Normal", reasons.GATING, text),))
 
 
 def _failed(seen: Observed, edit: StatusEdit, outcome: Outcome) -> Decision:
@@ -66,7 +86,7 @@ def _failed(seen: Observed, edit: StatusEdit, outcome: Outcome) -> Decision:
     if count > limit:
         reason = reasons.INFRASTRUCTURE_EXHAUSTED if outcome.infrastructure else reasons.ESCALATED
         text = f"no attempt is left after {count} of {limit + 1}; {what}"
-        _terminal(seen, edit, states.FAILED, reason, text)
+        terminal(seen, edit, states.FAILED, reason, text)
         return Decision(status=edit.patch(), notes=(Note("Warning", reason, text),))
     wait = backoff(count, seen.policy)
     text = f"{what}; tried again in {wait} s ({limit - count + 1} left)"
@@ -104,7 +124,8 @@ def _refused_in_a_row(seen: Observed) -> int:
     return max(seen.task.attempt - 1 - max((int(a["number"]) for a in ended), default=0), 0)
 
 
-def _terminal(seen: Observed, edit: StatusEdit, state: str, reason: str, message: str) -> None:
+def terminal(seen: Observed, edit: StatusEdit, state: str, reason: str, message: str) -> None:
+    """Record the end of the task."""
     edit.to_state(state).drop(reasons.STALLED)
     done = state == states.COMPLETE
     edit.condition(reasons.SUCCEEDED, "True" if done else "False", reason, message)

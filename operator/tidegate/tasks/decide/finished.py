@@ -5,9 +5,9 @@ from __future__ import annotations
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.views import MergeJobView, condition
-from tidegate.tasks import states
-from tidegate.tasks.decide.pods import deletions
-from tidegate.tasks.model import Decision, Observed, Timer
+from tidegate.tasks import states, times
+from tidegate.tasks.decide.pods import deletions, unwanted_runs
+from tidegate.tasks.model import Decision, Observed, RunDeletion, Timer
 from tidegate.tasks.status import StatusEdit
 
 
@@ -21,7 +21,22 @@ def finished(seen: Observed) -> Decision:
         edit = StatusEdit(seen.task, seen.now)
         create, cancel = _merge(seen, edit)
         status = edit.patch()
-    return Decision(status=status, create_job=create, cancel_jobs=cancel, delete_pods=gone, again_after=timer.seconds)
+    return Decision(
+        status=status, create_job=create, cancel_jobs=cancel, delete_pods=gone,
+        delete_runs=_spent_runs(seen, timer), again_after=timer.seconds,
+    )  # fmt: skip
+
+
+def _spent_runs(seen: Observed, timer: Timer) -> tuple[RunDeletion, ...]:
+    """GateRuns that go: what still runs at once; after a good end all, when its Pods go. Logs of failures stay."""
+    if seen.task.state != states.COMPLETE or not seen.runs:
+        return unwanted_runs(seen)
+    ended = str(seen.task.status().get("completionTime") or "")
+    left = seen.policy.pod_retention_seconds - times.seconds_since(ended, seen.now)
+    if left <= 0:
+        return tuple(RunDeletion(run.meta.name, run.meta.uid) for run in seen.runs if not run.meta.deleting)
+    timer.within(left)
+    return unwanted_runs(seen)
 
 
 def _merge(seen: Observed, edit: StatusEdit) -> tuple[bool, tuple[str, ...]]:

@@ -7,12 +7,20 @@ from dataclasses import replace
 
 from tidegate.api import reasons
 from tidegate.tasks import states, times
-from tidegate.tasks.decide.pods import deletions, leftovers, newest_pod
+from tidegate.tasks.decide.pods import deletions, leftovers, newest_pod, unwanted_runs
 from tidegate.tasks.model import Decision, Note, Observed, Problem, Timer
 from tidegate.tasks.status import StatusEdit, newest
 
 FULL_AGAIN = 5.0
-_CHECKED_FROM_CACHE = frozenset({reasons.CLASS_MISSING, reasons.NAMESPACE_NOT_ALLOWED, reasons.BUILD_MISSING})
+_CHECKED_FROM_CACHE = frozenset(
+    {
+        reasons.CLASS_MISSING,
+        reasons.NAMESPACE_NOT_ALLOWED,
+        reasons.BUILD_MISSING,
+        reasons.PROFILE_MISSING,
+        reasons.NO_GATE_TO_RUN,
+    }
+)
 
 
 def pending(seen: Observed) -> Decision:
@@ -23,7 +31,7 @@ def pending(seen: Observed) -> Decision:
     again = decision.again_after
     if again is not None:
         timer.within(again)
-    return replace(decision, delete_pods=gone, again_after=timer.seconds)
+    return replace(decision, delete_pods=gone, delete_runs=unwanted_runs(seen), again_after=timer.seconds)
 
 
 def _cancelled(seen: Observed) -> Decision:
@@ -36,7 +44,7 @@ def _cancelled(seen: Observed) -> Decision:
 
 
 def _wait_or_start(seen: Observed, timer: Timer) -> Decision:
-    known = class_problem(seen)
+    known = known_problem(seen)
     wait = times.seconds_until(seen.task.next_attempt_time, seen.now)
     if wait > 0:
         if _stalled_reason(seen) and _lifted(seen, known):
@@ -72,8 +80,8 @@ def _check_and_assign(seen: Observed, timer: Timer) -> Decision:
     return _assign(seen)
 
 
-def class_problem(seen: Observed) -> Problem | None:
-    """Why the task's AgentClass can't be used, as far as the cache tells."""
+def known_problem(seen: Observed) -> Problem | None:
+    """Why the task's AgentClass or its own gates can't be used, as far as the cache tells."""
     if seen.task.build and seen.build is None:
         text = f"BuildRequest {seen.task.build!r} (buildRef) is not in this namespace: create it, or delete the task"
         return Problem(reasons.BUILD_MISSING, text)
@@ -84,14 +92,14 @@ def class_problem(seen: Observed) -> Problem | None:
     if allowed and seen.task.meta.namespace not in allowed:
         text = f"AgentClass {name!r} may not be used in this namespace (allowedNamespaces)"
         return Problem(reasons.NAMESPACE_NOT_ALLOWED, text)
-    return None
+    return seen.own_gates.problem if seen.own_gates is not None else None
 
 
 def _hold_reason(seen: Observed) -> tuple[str, str] | None:
     """Reason and message of what the task waits for, None when it may start."""
     if seen.task.build:
         if seen.build is None:
-            return None  # told by class_problem
+            return None  # told by known_problem
         if seen.task.meta.owner_uid != seen.build.meta.uid:
             return reasons.PENDING, f"waits to be adopted by build {seen.task.build}, which takes tasks while active"
     unmet = [dependency for dependency in seen.dependencies if not dependency.met]

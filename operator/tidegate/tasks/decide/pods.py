@@ -1,11 +1,11 @@
-"""Which of a task's Pods are in the way, and which have been kept long enough."""
+"""Which of a task's Pods and GateRuns are in the way, and which have been kept long enough."""
 
 from __future__ import annotations
 
 from tidegate import names
 from tidegate.api.views import PodView
 from tidegate.tasks import times
-from tidegate.tasks.model import Observed, PodDeletion, Timer
+from tidegate.tasks.model import Observed, PodDeletion, RunDeletion, Timer
 
 
 def newest_pod(seen: Observed) -> PodView | None:
@@ -38,3 +38,12 @@ def deletions(seen: Observed, timer: Timer) -> tuple[PodDeletion, ...]:
         else:
             timer.within(left)
     return tuple(gone)
+
+
+def unwanted_runs(seen: Observed, wanted: frozenset[str] = frozenset()) -> tuple[RunDeletion, ...]:
+    """GateRuns without a verdict that nobody waits for: their Pods are to end."""
+    return tuple(
+        RunDeletion(run.meta.name, run.meta.uid)
+        for run in seen.runs
+        if not (run.status.get("verdict") or run.meta.deleting or run.meta.name in wanted)
+    )

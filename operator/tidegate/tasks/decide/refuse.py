@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tidegate.api.views import TaskView
 from tidegate.tasks import states
 from tidegate.tasks.model import Decision, Note, Observed
@@ -16,12 +19,19 @@ def implied_state(task: TaskView) -> str:
             return task.state
         return states.RUNNING if attempt.get("podUID") else states.ASSIGNED
     outcome = str(attempt.get("outcome") or "")
+    if outcome == states.COMPLETE and _is_gated(task, attempt):
+        return states.GATING
     if outcome in states.TERMINAL - {states.FAILED}:
         return outcome
     allowed = {states.PENDING, states.CANCELLED, states.FAILED} if attempt else {states.PENDING, states.CANCELLED}
     if task.state in allowed:
         return task.state
     return states.FAILED if task.status().get("completionTime") else states.PENDING
+
+
+def _is_gated(task: TaskView, attempt: Mapping[str, Any]) -> bool:
+    own: Mapping[str, Any] = task.status().get("ownGates") or {}
+    return own.get("attempt") == attempt.get("number") and not own.get("verdict")
 
 
 def refuse(seen: Observed, implied: str) -> Decision:
