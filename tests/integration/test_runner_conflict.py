@@ -91,6 +91,17 @@ def test_markers_moved_to_another_file_are_found(bench: Bench) -> None:
     assert bench.publish().markers == [{"file": "notes/left.txt", "line": 2}]
 
 
+def test_a_task_that_merges_nothing_may_underline_but_leaves_no_conflict(bench: Bench) -> None:
+    bench.change(role="Worker", merge_ref="", merge_commit="")
+    bench.prepare()
+    bench.write("new.rst", "Heading\n=======\n")
+    bench.write("src/left.py", "x = 1\n<<<<<<< mine\ny = 1\n=======\ny = 2\n>>>>>>> theirs\n")
+    bench.exits()
+    report = bench.publish()
+    assert report.markers == [{"file": "src/left.py", "line": 2}]
+    assert report.ref.startswith("refs/tidegate/wip/")
+
+
 def test_a_change_that_merges_by_now_is_laid_merged(bench: Bench) -> None:
     path = bench.server.root / "project.git"
     commit_files(path, {"a.txt": LINES, "title.rst": "Title\n=======\n", "gone.txt": "1\n"})

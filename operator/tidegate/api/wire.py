@@ -108,7 +108,7 @@ class PublisherReport(Document):
     out_of_scope: list[str] = field(default_factory=list)  # shortened
     held_back: list[dict[str, Any]] = field(default_factory=list)  # {file, line, rule}: secrets; never the value
     refused: list[dict[str, Any]] = field(default_factory=list)  # {path, why}: names, symlinks, limits
-    markers: list[dict[str, Any]] = field(default_factory=list)  # {file, line}: conflict markers that a Fixer left
+    markers: list[dict[str, Any]] = field(default_factory=list)  # {file, line}: conflict markers that are left
     tokens_in: int = 0
     tokens_out: int = 0
     model_calls: int = 0

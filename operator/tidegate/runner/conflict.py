@@ -1,4 +1,4 @@
-"""A Fixer's workspace: the target's head with a change merged in, conflict markers left. And whether they are gone.
+"""A Fixer's workspace: the target's head with a change merged in, conflict markers left. And whether any are left.
 
 Merging is `git merge-tree` in our own bare repository: no code of the repository runs.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tidegate.api import reasons
 from tidegate.api.wire import AgentInput
@@ -58,9 +58,11 @@ def _fetch_history(git: Git, ref: str, own: str) -> None:
 
 
 def left_markers(git: Git, tree: str, changed: Iterable[str], base: Base, merged: str) -> list[dict[str, object]]:
-    """File and line of conflict markers in changed files of a tree. A line that the file has on either side of the
-    merge is its own: `=======` underlines headings, too."""
-    after, theirs = Base.read(git, tree), Base.read(git, merged)
+    """File and line of conflict markers in changed files of a tree: any where a change was `merged` into the workspace,
+    whole conflicts where none was (`merged` is empty). A line that the file has on either side is its own."""
+    after = Base.read(git, tree)
+    sides_of = (base, Base.read(git, merged)) if merged else (base,)
+    first = first_marker if merged else first_conflict
     found: list[dict[str, object]] = []
     with Blobs.open(git, timeout=120) as blobs:
         for path in changed:
@@ -71,9 +73,9 @@ def left_markers(git: Git, tree: str, changed: Iterable[str], base: Base, merged
             content = blobs.read(entry.oid)
             if not any(mark in content for mark in (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")):
                 continue
-            sides = [side.entries.get(name) for side in (base, theirs)]
+            sides = [side.entries.get(name) for side in sides_of]
             known = [blobs.read(side.oid) for side in sides if side is not None and side.size <= MAX_TEXT]
-            line = first_marker(content, *known)
+            line = first(content, *known)
             if line:
                 found.append({"file": show(name), "line": line})
             if len(found) >= MAX_PLACES:
@@ -83,9 +85,27 @@ def left_markers(git: Git, tree: str, changed: Iterable[str], base: Base, merged
 
 def first_marker(content: bytes, *sides: bytes) -> int:
     """The number of the first line that is a conflict marker and that no side holds; 0 when there is none. Pure."""
+    return next((number for number, _ in _new_markers(content, sides)), 0)
+
+
+def first_conflict(content: bytes, *sides: bytes) -> int:
+    """The number of the line where a whole conflict begins that no side holds; 0 when there is none: `=======` alone
+    underlines headings. Pure."""
+    begins, expected = 0, b"="
+    for number, mark in _new_markers(content, sides):
+        if mark == b"<":
+            begins, expected = number, b"="
+        elif begins and mark == expected == b">":
+            return begins
+        elif mark == b"=":
+            expected = b">"
+    return 0
+
+
+def _new_markers(content: bytes, sides: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Number and first character of each line that is a conflict marker and that no side holds."""
     own = {line.rstrip(b"\r") for side in sides for line in side.split(b"\n") if _MARKER.fullmatch(line.rstrip(b"\r"))}
     for number, line in enumerate(content.split(b"\n"), 1):
         text = line.rstrip(b"\r")
         if _MARKER.fullmatch(text) and text not in own:
-            return number
-    return 0
+            yield number, text[:1]

@@ -143,9 +143,7 @@ def _examine(attempt: Attempt, usage: Callable[[], Usage], deadline: float) -> t
     if found.over_limit:
         refused.insert(0, {"path": ".", "why": f"{found.over_limit}: the rest is missing"})
     added, removed = _line_counts(attempt.git, attempt.base.tree, found.tree)
-    markers: list[dict[str, Any]] = []
-    if given.merge_commit:
-        markers = left_markers(attempt.git, found.tree, found.changed, attempt.base, given.merge_commit)
+    markers = left_markers(attempt.git, found.tree, found.changed, attempt.base, given.merge_commit)
     report = PublisherReport(
         handoff_status=handoff.status,
         handoff_valid=handoff.valid,
