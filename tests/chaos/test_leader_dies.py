@@ -59,9 +59,9 @@ def team(
     return Team(cluster, namespace, git_server.url(repository), clone, script_class, profile)
 
 
-def start_build(team: Team) -> None:
-    """Independent tasks, more than the cap, each with a file of its own."""
-    tasks = [objects.task(f"t{n}", f"sleep 1; echo {n} > file-{n}.txt") for n in range(TASKS)]
+def start_build(team: Team, seconds: int = 1) -> None:
+    """Independent tasks, more than the cap, each with a file of its own and some seconds of work."""
+    tasks = [objects.task(f"t{n}", f"sleep {seconds}; echo {n} > file-{n}.txt") for n in range(TASKS)]
     workers = {"agentClassName": team.script_class, "maxParallel": CAP, "timeoutSeconds": 120}
     team.build("storm", tasks, workers=workers)
 

@@ -36,7 +36,7 @@ def test_pods_deleted_in_a_gap_past_a_410_are_run_again(
     team = Team(cluster, namespace, git_server.url(repository), clone, script_class, profile)
     try:
         operator.start(1)
-        start_build(team)
+        start_build(team, seconds=15)  # none is through with it when its Pod is deleted
         wait_until(lambda: cluster.list("pods", namespace, AGENTS), 90, "Pods", every=0.1)
         proxy.cut()
         deleted = [pod["metadata"]["name"] for pod in cluster.list("pods", namespace, AGENTS)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ class Engine:
     def __init__(self, root: Path, model: Model) -> None:
         self.root, self.model = root, model
         self.environment = {
-            "PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "pod-token",
             "TIDEGATE_PROMPT_FILE": str(root / "prompt"), "TIDEGATE_HANDOFF_FILE": str(root / "handoff"),
             "TIDEGATE_CHANGE_FILE": str(root / "change"),
