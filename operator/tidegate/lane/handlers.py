@@ -7,7 +7,7 @@ import kopf
 from tidegate.runtime.context import Context
 from tidegate.runtime.watch import watch
 
-KINDS = ("MergeJob", "MergeLane", "GateRun", "GateProfile", "BuildRequest", "AgentTask", "Pod")
+KINDS = ("MergeJob", "MergeLane", "GateRun", "GateProfile", "BuildRequest", "AgentTask", "AgentClass", "Pod")
 
 
 def register(registry: kopf.OperatorRegistry, ctx: Context) -> None:
