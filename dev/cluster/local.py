@@ -76,7 +76,7 @@ def up(options: Options) -> None:
         _start_control_plane(binary, network, options.audit_all)
         with step("Starting kubelet, kube-proxy and policy enforcement"):
             _start_nodes(binary, network, nodes, archives)
-        if not options.fake_nodes and not processes.running(fake_nodes.PROCESS):
+        if not processes.running(fake_nodes.PROCESS):
             fake_nodes.remove()
         with step("Waiting for nodes, DNS and service accounts"):
             _wait_ready(network, nodes)
