@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Literal
 
 import aiohttp
@@ -26,6 +26,7 @@ PATCH_TYPES = {
     "json": "application/json-patch+json",
     "apply": "application/apply-patch+yaml",
 }
+IDENTITY = ("namespace", "name", "uid", "resourceVersion")
 PARTIAL = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 PatchContent = Literal["merge", "json", "apply"]
@@ -71,8 +72,16 @@ class Kube:
         return items, version
 
     async def list_metadata(self, kind: str, namespace: str | None = None, selector: str = "") -> tuple[Items, str]:
-        """As `list`, but only `metadata` of each object: cheap for both sides."""
-        return await self._pages(kind, namespace, selector, PARTIAL)
+        """As `list`, but of each object only what in `metadata` tells it from others: cheap for both sides."""
+
+        def identity(item: Json) -> Json:
+            return {"metadata": {name: item["metadata"].get(name, "") for name in IDENTITY}}
+
+        return await self._pages(kind, namespace, selector, PARTIAL, identity)
+
+    async def visit(self, kind: str, namespace: str | None, selector: str, visitor: Callable[[Json], Any]) -> None:
+        """Hand each object to `visitor`, chunk by chunk, so that never all are in memory; one may come twice."""
+        await self._pages(kind, namespace, selector, "application/json", visitor)
 
     async def probe(self, kind: str, namespace: str | None = None) -> None:
         """See whether a kind is served and may be listed; raises NotFound, Forbidden."""
@@ -84,7 +93,9 @@ class Kube:
         and asks again when the token is refused."""
         return await self.session.separate(trace), self.session.server
 
-    async def _pages(self, kind: str, namespace: str | None, selector: str, accept: str) -> tuple[Items, str]:
+    async def _pages(
+        self, kind: str, namespace: str | None, selector: str, accept: str, keep: Callable[[Json], Any] | None = None
+    ) -> tuple[Items, str]:
         path = resource_of(kind).path(namespace)
         for _ in range(3):
             items: Items = []
@@ -94,7 +105,8 @@ class Kube:
             try:
                 while True:
                     page = await self.session.request("GET", path, verb="list", kind=kind, params=params, accept=accept)
-                    items.extend(page.get("items") or [])
+                    found = page.get("items") or []
+                    items.extend(map(keep, found) if keep else found)
                     token = page["metadata"].get("continue")
                     if not token:
                         return items, str(page["metadata"]["resourceVersion"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 from tidegate.errors import NotFound
 from tidegate.runtime.context import Context
@@ -85,9 +86,7 @@ async def _settle(ctx: Context, versions: dict[Key, int], seconds: float) -> lis
 
 async def _fetch(ctx: Context, kind: Kind, scope: str | None, late: list[Key]) -> None:
     if len(late) > GET_AT_MOST:
-        items, _ = await ctx.kube.list(kind.name, scope, kind.selector)
-        for item in items:
-            ctx.cache.offer(kind.name, item)
+        await ctx.kube.visit(kind.name, scope, kind.selector, partial(ctx.cache.offer, kind.name))
         return
     for key in late:
         try:
