@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
 
 from tidegate.clients import http
 
@@ -47,6 +50,33 @@ def number(environment: Mapping[str, str], name: str, default: int) -> int:
     """A whole number out of the environment variable TIDEGATE_<name>."""
     text = environment.get(f"TIDEGATE_{name}", "")
     return int(text) if text.isdigit() else default
+
+
+class Writes(Protocol):
+    """Options of an engine: they say at least where its handoff goes."""
+
+    @property
+    def handoff(self) -> Path:
+        """The handoff's path."""
+
+
+Options = TypeVar("Options", bound=Writes)
+
+
+def run_engine(load: Callable[[], Options], work: Callable[[Options], Json], without: str) -> int:
+    """Do an engine's work and write its handoff, which says `without` where nothing came of it; the exit code."""
+    try:
+        options = load()
+    except CompletionError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        document = work(options)
+    except (CompletionError, OSError, ValueError) as error:
+        document = {"status": "Failed", "summary": f"{without}: {error}"[:2000]}
+    options.handoff.write_text(json.dumps(document, indent=1) + "\n")
+    print(document["summary"])
+    return 0 if document["status"] == "Complete" else 1
 
 
 class Model:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate import names
-from tidegate.runner.completion import Access, CompletionError, Model, number
+from tidegate.runner.completion import Access, CompletionError, Model, number, run_engine
 from tidegate.runner.plan import faults, mend, parse, schema, with_excerpts
 from tidegate.runner.walk import read_small_file
 
@@ -66,20 +66,7 @@ class Options:
 
 def main() -> int:
     """Plan and write the handoff; the exit code."""
-    try:
-        options = Options.load()
-    except CompletionError as error:
-        print(error, file=sys.stderr)
-        return 2
-    try:
-        document = make_plan(options)
-    except (CompletionError, OSError, ValueError) as error:
-        document = {"status": "Failed", "summary": f"No plan: {error}"[:2000]}
-    options.handoff.write_text(json.dumps(document, indent=1) + "\n")
-    print(document["summary"])
-    for task in document.get("plan", {}).get("tasks", []):
-        print(f"- {task['name']}: {', '.join(task.get('scope', [])) or 'no scope'}")
-    return 0 if document["status"] == "Complete" else 1
+    return run_engine(Options.load, make_plan, "No plan")
 
 
 def make_plan(options: Options) -> Json:
@@ -99,6 +86,8 @@ def make_plan(options: Options) -> Json:
             plan, wrong = _check(answer, _finished(request), may_be_empty=again)
             if not wrong:
                 tasks = with_excerpts(plan["tasks"], request.partition(_EARLIER)[0])
+                for task in tasks:
+                    print(f"- {task['name']}: {', '.join(task.get('scope', [])) or 'no scope'}")
                 summary = f"{len(tasks)} tasks: {', '.join(task['name'] for task in tasks)}" if tasks else "no tasks"
                 return {"status": "Complete", "summary": summary, "plan": {"tasks": tasks}, "usage": model.usage}
             print(f"the plan is wrong: {'; '.join(wrong[:5])}", file=sys.stderr)

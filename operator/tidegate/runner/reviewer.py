@@ -26,7 +26,7 @@ from tidegate.api.review import (
     Review,
     read_review,
 )
-from tidegate.runner.completion import Access, CompletionError, Model, number
+from tidegate.runner.completion import Access, CompletionError, Model, number, run_engine
 
 Json = dict[str, Any]
 # What models' servers read as the end of a message or the beginning of another, also inside of one.
@@ -72,18 +72,7 @@ class Options:
 
 def main() -> int:
     """Review and write the handoff; the exit code."""
-    try:
-        options = Options.load()
-    except CompletionError as error:
-        print(error, file=sys.stderr)
-        return 2
-    try:
-        document = review(options)
-    except (CompletionError, OSError, ValueError) as error:
-        document = {"status": "Failed", "summary": f"No verdict: {error}"[:2000]}
-    options.handoff.write_text(json.dumps(document, indent=1) + "\n")
-    print(document["summary"])
-    return 0 if document["status"] == "Complete" else 1
+    return run_engine(Options.load, review, "No verdict")
 
 
 def review(options: Options) -> Json:
