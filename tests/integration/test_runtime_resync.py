@@ -13,7 +13,7 @@ from tidegate.runtime.context import Context
 from tidegate.runtime.keys import Key
 from tidegate.runtime.kinds import watched_kinds
 from tidegate.runtime.queue import WorkQueue
-from tidegate.runtime.resync import GET_AT_MOST, resync_kind
+from tidegate.runtime.resync import GET_AT_MOST, catch_up, resync_kind
 from tidegate.runtime.writer import Writer
 from tidegate.settings import Settings
 
@@ -63,3 +63,12 @@ async def test_missed_objects_and_changes_are_fetched(ctx: Context, namespace: s
     await resync_kind(ctx, TASK)
     assert ctx.cache.get(key).state == "Assigned"
     assert ctx.cache.count("AgentTask") == GET_AT_MOST + 6
+
+
+async def test_a_new_leader_asks_only_for_what_holds_a_slot(ctx: Context, namespace: str) -> None:
+    for name in ("resting", "active", "complete"):
+        await ctx.kube.create("AgentTask", namespace, {"metadata": {"name": name}, "spec": SPECS["AgentTask"]})
+    await ctx.kube.patch("AgentTask", namespace, "active", {"status": {"state": "Assigned"}}, status=True)
+    await ctx.kube.patch("AgentTask", namespace, "complete", {"status": {"state": "Complete"}}, status=True)
+    await catch_up(ctx, watched_kinds())
+    assert ctx.cache.keys("AgentTask") == (Key("AgentTask", namespace, "active"),)

@@ -10,6 +10,10 @@ from tidegate.api import views
 from tidegate.clients.resources import Resource, resource_of
 from tidegate.names import MANAGED_PODS_SELECTOR
 
+RESTING_TASKS = ("", "Pending", "Complete", "Partial", "Blocked", "Failed", "Cancelled")  # states without an attempt
+ACTIVE_TASKS = ",".join(f"status.state!={state}" for state in RESTING_TASKS)
+ACTIVE_PODS = "status.phase!=Succeeded,status.phase!=Failed"
+
 
 class View(Protocol):
     """A frozen extract of an object."""
@@ -25,6 +29,7 @@ class Kind:
     resource: Resource
     view: Callable[[dict[str, Any]], View]
     selector: str = ""  # label selector, applied by the server
+    active: str = ""  # field selector of the few that hold a slot, of a kind with very many; applied by the server
 
     @property
     def name(self) -> str:
@@ -34,14 +39,14 @@ class Kind:
 
 def watched_kinds() -> dict[str, Kind]:
     """Every kind that the operator watches, by name."""
-    table: list[tuple[str, Any, str]] = [
-        ("BuildRequest", views.BuildView, ""),
-        ("AgentTask", views.TaskView, ""),
-        ("MergeJob", views.MergeJobView, ""),
-        ("MergeLane", views.LaneView, ""),
-        ("GateRun", views.GateRunView, ""),
-        ("AgentClass", views.ClassView, ""),
-        ("GateProfile", views.ProfileView, ""),
-        ("Pod", views.PodView, MANAGED_PODS_SELECTOR),
+    table: list[tuple[str, Any, str, str]] = [
+        ("BuildRequest", views.BuildView, "", ""),
+        ("AgentTask", views.TaskView, "", ACTIVE_TASKS),
+        ("MergeJob", views.MergeJobView, "", ""),
+        ("MergeLane", views.LaneView, "", ""),
+        ("GateRun", views.GateRunView, "", ""),
+        ("AgentClass", views.ClassView, "", ""),
+        ("GateProfile", views.ProfileView, "", ""),
+        ("Pod", views.PodView, MANAGED_PODS_SELECTOR, ACTIVE_PODS),
     ]
-    return {kind: Kind(resource_of(kind), view.from_object, selector) for kind, view, selector in table}
+    return {kind: Kind(resource_of(kind), view.from_object, *selectors) for kind, view, *selectors in table}

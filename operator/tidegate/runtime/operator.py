@@ -20,7 +20,7 @@ from tidegate.runtime.gauges import install_gauges
 from tidegate.runtime.kinds import Kind
 from tidegate.runtime.lease import Lease
 from tidegate.runtime.queue import WorkQueue
-from tidegate.runtime.resync import resync, resync_kind
+from tidegate.runtime.resync import catch_up, resync, resync_kind
 from tidegate.runtime.source import WatchSource
 from tidegate.runtime.workers import Workers
 from tidegate.runtime.writer import Writer
@@ -131,11 +131,12 @@ class Operator:
         self._spawn(self._workers.stop(), "stop-workers")
 
     async def _lead(self) -> None:
-        """Work, after one comparison of the whole cache: a new leader doesn't act on ghosts."""
+        """Work once nothing is unknown that holds a slot; compare the whole cache meanwhile: ghosts cost time only, as
+        writes about them fail."""
         while True:
             try:
                 await asyncio.wait_for(self._synced.wait(), FIRST_SYNC_SECONDS + SETTLE_SECONDS)
-                await resync(self.ctx, self._kinds)
+                await catch_up(self.ctx, self._kinds)
                 break
             except (KubeError, TimeoutError) as error:
                 log.warning("the cache could not be compared yet", extra={"error": str(error)})
@@ -147,6 +148,8 @@ class Operator:
             self.ctx.queue.add(key, random.uniform(0.0, spread))
         self._workers.start()
         log.info("leading", extra={"keys": len(self.ctx.queue)})
+        for name in self._kinds:
+            self._on_list(name)
 
     # -- the cache
 
@@ -170,7 +173,7 @@ class Operator:
             await asyncio.sleep(self.settings.resync_seconds)
 
     def _on_list(self, kind: str) -> None:
-        """A watch lists, after a 410 again: look then for what vanished unseen."""
+        """A watch lists, after a 410 again: look then for what vanished unseen. A new leader looks too."""
         if not self._synced.is_set():
             return
         if kind in self._relists:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import taskworld as w
 from tidegate.api.views import TaskView
+from tidegate.runtime.kinds import RESTING_TASKS
 from tidegate.tasks import states
 from tidegate.tasks.decide import decide
 from tidegate.tasks.model import NO_PROBLEM, NOTHING, Decision, Dependency, Lane, Observed, PodDeletion, Problem
@@ -194,3 +195,7 @@ def test_only_the_steps_of_the_state_machine_are_taken() -> None:
             else:
                 with pytest.raises(states.IllegalTransitionError):
                     states.step(old, new)
+
+
+def test_a_new_leader_asks_for_the_tasks_in_every_state_that_has_an_attempt() -> None:
+    assert set(RESTING_TASKS) == {"", states.PENDING, *states.TERMINAL}
