@@ -16,7 +16,7 @@ from tidegate.clients.kube import Kube
 from tidegate.runtime.context import Context
 from tidegate.runtime.kinds import Kind
 
-CHUNK = 500
+CHUNK = 200
 # Nearly for ever: while the API server is away the watches wait for it, as everything else does.
 RECONNECT_SECONDS = (0.2, 0.5, 1, 2, 3, *itertools.repeat(5, 100_000))
 
