@@ -111,3 +111,20 @@ def test_cancelling_a_build_ends_everything(team: Team) -> None:
     assert states == {"Cancelled"}
     active = [p for p in team.cluster.list("pods", team.namespace) if p["status"]["phase"] in {"Pending", "Running"}]
     assert not active
+
+
+def test_a_conflict_that_a_person_pushed_makes_the_head_red(team: Team) -> None:
+    team.clone.push_file("notes.txt", "a\n<<<<<<< ours\nb\n=======\nc\n>>>>>>> theirs\n")
+    team.build(
+        "marked",
+        [objects.task("aside", "echo aside > aside.txt")],
+        sweep={"maxFixTasks": 0},
+        finalization={"maxAttempts": 1},
+    )
+    verdict = team.finalized("marked")
+    assert verdict["reason"] == "Exhausted", verdict
+    assert "conflict-markers" in verdict["message"]
+    [run] = team.cluster.list("gateruns", team.namespace, "tidegate.dev/gate=conflict-markers")
+    assert run["status"]["verdict"] == "Failed"
+    assert "notes.txt:2: a conflict is left here" in run["status"]["logTail"]
+    assert team.status("buildrequest", "marked")["merges"]["merged"] == 1

@@ -11,6 +11,7 @@ from typing import Any
 Definition = Mapping[str, Any]
 TREE = "Tree"
 TIMEOUT = 600  # seconds
+MARKERS = "conflict-markers"
 _PARAMETERS = ("timeoutSeconds", "coverage", "tests")
 
 
@@ -18,6 +19,12 @@ def gate_key(definition: Definition) -> str:
     """What stands for a gate's whole definition: another image, command or limit is another gate."""
     text = json.dumps(definition, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def markers_gate(image: str) -> dict[str, Any]:
+    """The gate that every sweep has: no whole conflict is left in the files of the head. `image` is the runner's."""
+    command = ["python", "-m", "tidegate.runner", "markers"]
+    return {"name": MARKERS, "image": image, "command": command, "input": "Commit", "timeoutSeconds": 60}
 
 
 def by_tree(definition: Definition) -> bool:

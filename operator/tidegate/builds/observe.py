@@ -10,7 +10,7 @@ import orjson
 
 from tidegate import names
 from tidegate.api import reasons
-from tidegate.api.gates import Definition, about_change, merged
+from tidegate.api.gates import MARKERS, Definition, about_change, markers_gate, merged
 from tidegate.api.requirements import requires
 from tidegate.api.views import BuildView, GateRunView, LaneView, ProfileView, TaskView, condition
 from tidegate.builds import objects, status
@@ -132,8 +132,8 @@ class Observer:
         return (self._ctx.now() - landed).total_seconds() < BEHIND_SECONDS
 
     def _gates(self, world: World) -> tuple[tuple[dict[str, Any], ...], tuple[str, str] | None]:
-        """The gates of a sweep: those the lane requires and those the build names. Where both set one, the stricter
-        parameters hold; where they are two of one name, the lane's runs."""
+        """The gates of a sweep: ours for conflicts that were left, those the lane requires and those the build names.
+        Where both set one, the stricter parameters hold; where they are two of one name, the lane's runs."""
         lane: LaneView | None = self._ctx.cache.get(Key("MergeLane", world.namespace, world.lane.name))
         required = (lane.spec.get("requiredGateProfileName") if lane is not None else "") or ""
         groups: list[Iterable[Definition]] = []
@@ -152,10 +152,10 @@ class Observer:
                 message = f"GateProfile {profile!r} may not be used in this namespace (spec.allowedNamespaces)"
                 return (), (reasons.NAMESPACE_NOT_ALLOWED, message)
             groups.append(found.spec.get("gates") or ())
-        gates: dict[str, dict[str, Any]] = {}
+        gates = {MARKERS: markers_gate(self._ctx.settings.runner_image)}
         for gate in merged(groups):
             if not about_change(gate):
-                gates.setdefault(gate["name"], dict(gate))
+                gates.setdefault(str(gate["name"]), dict(gate))
         return tuple(gates.values()), None
 
     def _runs(self, world: World) -> tuple[GateResult, ...]:

@@ -1,4 +1,4 @@
-"""`python -m tidegate.runner workspace|publisher|checkout|judge|planner|reviewer`: what runs in our Pods."""
+"""`python -m tidegate.runner workspace|publisher|checkout|judge|markers|planner|reviewer`: what runs in our Pods."""
 
 from __future__ import annotations
 

@@ -71,6 +71,16 @@ def judge(_stop: StopSignal) -> int:
     return 1 if report.reason else 0
 
 
+def markers(_stop: StopSignal) -> int:
+    """Run the gate of sweeps that looks for conflicts; the workspace is a checkout with its `.git`."""
+    from tidegate.clients.git import Git
+    from tidegate.runner.markers import report
+
+    text, code = report(Git(Places().workspace / ".git"))
+    print(text)
+    return code
+
+
 def planner(_stop: StopSignal) -> int:
     """Run the Planner engine, in the agent's container."""
     from tidegate.runner.planner import main
@@ -90,6 +100,7 @@ ROLES: Mapping[str, Callable[[StopSignal], int]] = {
     "publisher": publisher,
     "checkout": checkout,
     "judge": judge,
+    "markers": markers,
     "planner": planner,
     "reviewer": reviewer,
 }
