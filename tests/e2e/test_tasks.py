@@ -168,3 +168,11 @@ def _has_begun(team: Team, pod: str) -> bool:
         return "begun" in team.cluster.kubectl("logs", pod, "-c", "agent", "-n", team.namespace)
     except RefusedError:
         return False
+
+
+def test_the_longest_prompt_in_any_script_reaches_the_agent(team: Team) -> None:
+    end = "\nwc -c < /tidegate/input/prompt > bytes.txt\n"
+    start(team, "long", "#" + "\N{WATER WAVE}" * (65_535 - len(end)) + end)
+    commit = team.task_in_state("long", "Complete")["commit"]
+    team.clone.fetch()
+    assert int(team.clone.read("bytes.txt", commit)) > 250_000

@@ -117,7 +117,7 @@ def test_a_second_run_finds_a_clean_place(gate: Gate) -> None:
 
 def test_the_module_runs_as_the_container_does(gate: Gate, tmp_path: Path) -> None:
     env = {
-        "PATH": "/usr/bin:/bin", "TIDEGATE_ROOT": str(gate.pod.root), "TIDEGATE_INPUT": gate.given.dumps(),
+        "PATH": "/usr/bin:/bin", "TIDEGATE_ROOT": str(gate.pod.root), **gate.given.variables(),
         "TIDEGATE_TERMINATION_LOG": str(tmp_path / "log"), "TMPDIR": str(tmp_path),
     }  # fmt: skip
     import sys

@@ -31,7 +31,7 @@ class Gate:
         asked = JudgeInput(**given)  # type: ignore[arg-type]
         log = self.root / "termination-log"
         env = {
-            "PATH": "/usr/bin:/bin", "TIDEGATE_ROOT": str(self.root), "TIDEGATE_INPUT": asked.dumps(),
+            "PATH": "/usr/bin:/bin", "TIDEGATE_ROOT": str(self.root), **asked.variables(),
             "TIDEGATE_TERMINATION_LOG": str(log), "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         }  # fmt: skip
         words = [sys.executable, "-m", "tidegate.runner", "judge"]

@@ -124,7 +124,7 @@ class Bench:
     def start_publisher(self, prefix: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """Run the publisher as a process of its own, by way of another program where `prefix` names one."""
         env = {
-            "PATH": os.environ["PATH"], "TIDEGATE_ROOT": str(self.root), "TIDEGATE_INPUT": self.given.dumps(),
+            "PATH": os.environ["PATH"], "TIDEGATE_ROOT": str(self.root), **self.given.variables(),
             "TIDEGATE_POD_UID": self.pod, "TIDEGATE_TERMINATION_LOG": str(self.places.termination_log),
         }  # fmt: skip
         words = [*prefix, sys.executable, "-m", "tidegate.runner", "publisher"]

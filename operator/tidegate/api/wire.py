@@ -6,11 +6,15 @@ Each document carries `v`; a reader takes `WIRE_VERSION` and the one before, so 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 WIRE_VERSION = 1
 TERMINATION_MESSAGE_BYTES = 4096
+ENV_INPUT = "TIDEGATE_INPUT"
+# Linux hands over no more than 128 KiB in one variable (MAX_ARG_STRLEN of execve(2)); a character has up to 4 bytes.
+PIECE = 32_000
 
 
 class WireError(ValueError):
@@ -24,6 +28,20 @@ class Document:
     def dumps(self) -> str:
         """The document as one line of JSON."""
         return json.dumps({"v": WIRE_VERSION, **asdict(self)}, separators=(",", ":"), ensure_ascii=True)
+
+    def variables(self) -> dict[str, str]:
+        """The document as environment variables: `TIDEGATE_INPUT`, and where it is long `TIDEGATE_INPUT_1` and on."""
+        text = json.dumps({"v": WIRE_VERSION, **asdict(self)}, separators=(",", ":"), ensure_ascii=False)
+        pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
+        return {f"{ENV_INPUT}_{number}" if number else ENV_INPUT: piece for number, piece in enumerate(pieces)}
+
+    @classmethod
+    def from_variables(cls, variables: Mapping[str, str]) -> Self:
+        """Read a document that was handed over as `variables`; raises WireError."""
+        text, number = variables.get(ENV_INPUT, ""), 1
+        while (piece := variables.get(f"{ENV_INPUT}_{number}")) is not None:
+            text, number = text + piece, number + 1
+        return cls.loads(text)
 
     @classmethod
     def loads(cls, text: str) -> Self:
@@ -43,7 +61,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class AgentInput(Document):
-    """Given to `workspace` and `publisher` in the environment variable `TIDEGATE_INPUT`."""
+    """Given to `workspace` and `publisher` in the environment."""
 
     url: str
     target_branch: str
@@ -120,7 +138,7 @@ class PublisherReport(Document):
 
 @dataclass(frozen=True, slots=True)
 class GateInput(Document):
-    """Given to the init container `checkout` of a gate Pod in `TIDEGATE_INPUT`."""
+    """Given to the init container `checkout` of a gate Pod in the environment."""
 
     url: str
     commit: str
@@ -143,7 +161,7 @@ class CheckoutReport(Document):
 
 @dataclass(frozen=True, slots=True)
 class JudgeInput(Document):
-    """Given to the last container of a gate Pod in `TIDEGATE_INPUT`: which of the gate's reports to judge, and how."""
+    """Given to the last container of a gate Pod in the environment: which of its reports to judge, and how."""
 
     coverage_paths: list[str] = field(default_factory=list)  # relative to the checkout
     coverage_format: str = ""  # empty: recognised by its content

@@ -11,7 +11,6 @@ from pathlib import Path
 from tidegate import names
 from tidegate.api.wire import TERMINATION_MESSAGE_BYTES
 
-ENV_INPUT = "TIDEGATE_INPUT"
 ENV_POD_UID = "TIDEGATE_POD_UID"
 ENV_TERMINATION_LOG = "TIDEGATE_TERMINATION_LOG"
 ENV_ROOT = "TIDEGATE_ROOT"  # tests: a directory that stands for `/`

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Mapping
 
 from tidegate.api import reasons
-from tidegate.api.wire import AgentInput, GateInput, JudgeInput, PublisherReport, WireError
-from tidegate.runner.places import ENV_INPUT, ENV_POD_UID, Places, write_termination_message
+from tidegate.api.wire import ENV_INPUT, AgentInput, GateInput, JudgeInput, PublisherReport, WireError
+from tidegate.runner.places import ENV_POD_UID, Places, write_termination_message
 from tidegate.runner.report import shortened
 from tidegate.runner.stop import StopSignal
 from tidegate.runner.text import clean
@@ -30,7 +30,7 @@ def workspace(_stop: StopSignal) -> int:
 
     places = Places()
     places.use_private_temporary_directory()
-    report = prepare(AgentInput.loads(_environment(ENV_INPUT)), places, _environment(ENV_POD_UID))
+    report = prepare(AgentInput.from_variables(os.environ), places, _environment(ENV_POD_UID))
     write_termination_message(places.termination_log, report.dumps())
     return 1 if report.error else 0
 
@@ -41,7 +41,7 @@ def publisher(stop: StopSignal) -> int:
 
     places = Places()
     places.use_private_temporary_directory()
-    given = AgentInput.loads(_environment(ENV_INPUT))
+    given = AgentInput.from_variables(os.environ)
     try:
         report = run(given, places, _environment(ENV_POD_UID), stop)
     except Exception as error:  # the last word must reach the operator, whatever went wrong
@@ -56,7 +56,7 @@ def checkout(_stop: StopSignal) -> int:
     from tidegate.runner.checkout import check_out
 
     places = Places()
-    report = check_out(GateInput.loads(_environment(ENV_INPUT)), places)
+    report = check_out(GateInput.from_variables(os.environ), places)
     write_termination_message(places.termination_log, report.dumps())
     return 1 if report.error else 0
 
@@ -66,7 +66,7 @@ def judge(_stop: StopSignal) -> int:
     from tidegate.runner.judge import judge as judged
 
     places = Places()
-    report = judged(JudgeInput.loads(_environment(ENV_INPUT)), places)
+    report = judged(JudgeInput.from_variables(os.environ), places)
     write_termination_message(places.termination_log, report.dumps())
     return 1 if report.reason else 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tidegate import names
@@ -157,25 +157,25 @@ def _container(name: str, image: str, pull_policy: str, resources: Object) -> Ob
     }
 
 
-def _ours(plan: PodPlan, name: str) -> Object:
+def _ours(plan: PodPlan, name: str, given: AgentInput) -> Object:
     """A container of the runner image, with the git credentials."""
     made = _container(name, plan.platform.runner_image, plan.platform.pull_policy, OUR_RESOURCES)
     made["command"] = ["python", "-m", "tidegate.runner", name]
     made["env"] = [
-        {"name": "TIDEGATE_INPUT", "value": literal(agent_input(plan).dumps())},
+        *({"name": variable, "value": literal(value)} for variable, value in given.variables().items()),
         {"name": "TIDEGATE_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
     ]
     return made
 
 
 def _workspace(plan: PodPlan) -> Object:
-    made = _ours(plan, names.CONTAINER_WORKSPACE)
+    made = _ours(plan, names.CONTAINER_WORKSPACE, agent_input(plan))
     made["volumeMounts"] = volumes.workspace_mounts(secret=bool(plan.secret))
     return made
 
 
 def _publisher(plan: PodPlan) -> Object:
-    made = _ours(plan, names.CONTAINER_PUBLISHER)
+    made = _ours(plan, names.CONTAINER_PUBLISHER, replace(agent_input(plan), prompt=""))
     made["restartPolicy"] = "Always"  # a native sidecar: it ends after the agent
     made["volumeMounts"] = volumes.publisher_mounts(secret=bool(plan.secret), gateway=bool(plan.platform.gateway_url))
     return made

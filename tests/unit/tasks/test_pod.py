@@ -169,6 +169,15 @@ def test_a_planner_runs_in_our_image() -> None:
     assert not [v for v in pod["spec"]["volumes"] if "projected" in v]
 
 
+def test_the_longest_prompt_fits_what_linux_hands_over() -> None:
+    prompt = "\N{WATER WAVE}$(A)\N{WATER WAVE}" * (65_536 // 6)
+    found = containers(agent_pod(plan(spec={"prompt": prompt})))
+    given = {name: as_the_kubelet_expands(value, {"A": "x"}) for name, value in env(found["workspace"]).items()}
+    assert max(len(f"{name}={value}".encode()) for name, value in given.items()) < 128 * 1024
+    assert prompt in AgentInput.from_variables(given).prompt
+    assert not AgentInput.from_variables(env(found["publisher"])).prompt
+
+
 def test_a_reviewer_is_told_of_the_change_in_our_image() -> None:
     reviews = {"sourceRef": "refs/a/b", "sourceCommit": "e" * 40, "baseCommits": ["b" * 40], "maxCharacters": 4000}
     spec = {"prompt": "p", "role": "Reviewer", "reviews": reviews}
