@@ -24,7 +24,7 @@ def gate_key(definition: Definition) -> str:
 def markers_gate(image: str) -> dict[str, Any]:
     """The gate that every sweep has: no whole conflict is left in the files of the head. `image` is the runner's."""
     command = ["python", "-m", "tidegate.runner", "markers"]
-    return {"name": MARKERS, "image": image, "command": command, "input": "Commit", "timeoutSeconds": 60}
+    return {"name": MARKERS, "image": image, "command": command, "input": "Repository", "timeoutSeconds": 60}
 
 
 def by_tree(definition: Definition) -> bool:

@@ -11,6 +11,7 @@ import orjson
 
 from tests.support.git import git
 from tidegate import names
+from tidegate.api.gates import markers_gate
 from tidegate.api.v1alpha1.agenttask import AgentTask
 from tidegate.api.v1alpha1.buildrequest import BuildRequestStatus
 from tidegate.api.v1alpha1.gaterun import GateRun
@@ -79,9 +80,10 @@ def test_a_requeued_job_is_the_old_one_under_a_name_of_its_own() -> None:
 def test_lane_and_sweep_runs_fit_their_types() -> None:
     lane = MergeLane.model_validate(objects.lane(WORLD))
     assert lane.spec.repository.credentials_secret_name == "token"
-    (run,) = objects.sweep_runs(WORLD, 7)
-    made = GateRun.model_validate(run)
-    assert (made.spec.purpose, made.spec.number, made.spec.commit) == ("Sweep", 7, "a" * 40)
+    world = replace(WORLD, sweep=Sweep(gates=(GATE, markers_gate("runner"))))
+    for run in objects.sweep_runs(world, 7):
+        made = GateRun.model_validate(run)
+        assert (made.spec.purpose, made.spec.number, made.spec.commit) == ("Sweep", 7, "a" * 40)
     assert run["metadata"]["ownerReferences"][0]["uid"] == "lane-uid"
 
 
