@@ -24,7 +24,7 @@ class Policy:
     start_timeout_seconds: int = 600
     pull_grace_seconds: int = 120  # for an image that can't be pulled: registries have bad minutes
     pod_retention_seconds: int = 300
-    quiet_seconds: float = 2.0  # a wait shorter than this isn't worth a condition
+    quiet_seconds: float = 5.0  # a wait shorter than this isn't worth a condition
     stall_recheck_seconds: int = 60  # of what is read, not watched: Secrets, names
     refused_recheck_seconds: int = 300  # of a Pod that was refused: limits and labels of the namespace aren't watched
 

@@ -49,7 +49,7 @@ def test_the_remote_is_checked_before_an_attempt_is_recorded() -> None:
 def test_without_a_slot_a_short_wait_is_not_worth_a_write() -> None:
     seen = w.observed(w.task(), build=w.build(slots=()))
     young = replace(seen, now=w.NOW.replace(hour=11, minute=58, second=21))  # it was made at 11:58:20
-    assert decide(young) == Decision(again_after=1)
+    assert decide(young) == Decision(again_after=4)
     held = after(seen, decide(seen))
     assert (held.state, succeeded(held)["reason"]) == ("Pending", "WaitingForSlot")
     assert decide(replace(seen, task=held)) == NOTHING
