@@ -36,8 +36,7 @@ FIRST_SYNC_SECONDS = 30.0  # for the watches to fill the cache by themselves
 SETTLE_SECONDS = 5.0
 RELIST_SECONDS = 1.0
 GC_THRESHOLDS = (20_000, 20, 50)
-RECENT_SECONDS = 30.0  # a new leader works what changed within this time first,
-KEYS_PER_SECOND = 2000  # and looks at all the rest at this rate
+KEYS_PER_SECOND = 2000  # at which a new leader looks at all there is
 
 
 class Operator:
@@ -143,7 +142,7 @@ class Operator:
                 await asyncio.sleep(1.0)
         keys = [key for kind in self.ctx.reconcilers for key in self.ctx.cache.keys(kind)]
         spread = len(keys) / KEYS_PER_SECOND
-        self.ctx.queue.put_off_old(RECENT_SECONDS, spread)
+        self.ctx.queue.newest_first(KEYS_PER_SECOND)
         for key in keys:
             self.ctx.queue.add(key, random.uniform(0.0, spread))
         self._workers.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import random
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,7 +20,7 @@ class WorkQueue:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._due: dict[Key, float] = {}  # every key that waits
+        self._due: dict[Key, float] = {}  # every key that waits, in the order of their last additions
         self._heap: list[tuple[float, int, Key]] = []  # may hold entries that _due has overtaken
         self._serial = 0
         self._running: set[Key] = set()
@@ -57,21 +56,23 @@ class WorkQueue:
         if self._intervals and key in self._started:
             due = max(due, self._started[key] + self._intervals.get(key.kind, 0.0))
         held = self._due.get(key)
-        if held is not None and held <= due:
-            return
+        if held is not None:
+            del self._due[key]
+            if held <= due:
+                self._due[key] = held
+                return
         self._due[key] = due
         self._serial += 1
         heapq.heappush(self._heap, (due, self._serial, key))
         self._wake()
 
-    def put_off_old(self, older_than: float, spread: float) -> None:
-        """Spread keys that have been due for longer than `older_than` seconds over the next `spread` seconds, so that
-        what happened just now comes first. For a new leader, whose queue holds all that ever changed."""
+    def newest_first(self, per_second: float) -> None:
+        """Let the keys that are due come in the reverse order of their last additions, so many a second at most. For a
+        new leader, whose queue holds all that ever changed: what happened just now comes first."""
         now = self._monotonic()
-        for key, due in list(self._due.items()):
-            if now - due > older_than:
-                del self._due[key]
-                self.add(key, random.uniform(0.0, spread))
+        for rank, key in enumerate([key for key, due in reversed(self._due.items()) if due <= now]):
+            del self._due[key]
+            self.add(key, rank / per_second)
 
     async def get(self) -> Key:
         """The next key whose time has come; the caller must call `done` with it."""

@@ -85,15 +85,19 @@ async def test_a_delayed_key_doesnt_hold_up_one_that_is_due() -> None:
     assert len(queue) == 1
 
 
-async def test_what_happened_just_now_comes_before_what_waits_for_long() -> None:
+async def test_what_happened_just_now_comes_first_and_the_rest_at_a_rate() -> None:
     now = 0.0
     queue = WorkQueue(lambda: now)
     for n in range(100):
         queue.add(key(f"old-{n}"))
+    queue.add(key("later"), after=500)
     now = 100.0
+    queue.add(key("old-7"))  # it changed again
     queue.add(key("new"))
-    queue.put_off_old(30, spread=50)
-    assert await queue.get() == key("new")
-    assert len(queue) == 100
-    now = 151.0
-    assert {(await queue.get()).name for _ in range(100)} == {f"old-{n}" for n in range(100)}
+    queue.newest_first(per_second=10)
+    assert (await queue.get(), queue.ready()) == (key("new"), 0)
+    now = 100.15
+    assert (await queue.get(), queue.ready()) == (key("old-7"), 0)
+    now = 110.05
+    assert [(await queue.get()).name for _ in range(99)] == [f"old-{n}" for n in range(99, -1, -1) if n != 7]
+    assert (len(queue), queue.ready()) == (1, 0)
