@@ -20,6 +20,10 @@ class Rates:
     pods: float
     completed: float
 
+    def mean(self, other: Rates) -> Rates:
+        """Between this run and another one."""
+        return Rates((self.pods + other.pods) / 2, (self.completed + other.completed) / 2)
+
 
 def job(name: str, pod: Json) -> Json:
     """A Job that runs the Pod of an agent task: same containers, volumes and labels."""
@@ -33,15 +37,15 @@ def job(name: str, pod: Json) -> Json:
     return {"metadata": {"name": name}, "spec": {"backoffLimit": 0, "template": template}}
 
 
-async def run_jobs(lab: Lab, namespace: str, count: int, pod: Json) -> Rates:
-    """Create the Jobs and wait for the last one."""
+async def run_jobs(lab: Lab, namespace: str, count: int, pod: Json, prefix: str) -> Rates:
+    """Create the Jobs, their names with the prefix, and wait for the last one."""
     say(f"  {count} Jobs")
     async with (
         watching(lab.kube, "Pod", namespace, lambda _: False) as pods,
         watching(lab.kube, "Job", namespace, job_done) as jobs,
     ):
         started = time.monotonic()
-        await lab.create_all("Job", namespace, [job(f"job-{n}", pod) for n in range(count)])
+        await lab.create_all("Job", namespace, [job(f"{prefix}-{n}", pod) for n in range(count)])
         await jobs.until(lambda seen: len(seen.done) >= count, 600, f"{count} Jobs")
         rates = Rates(
             count / (max(pods.appeared.values()) - started),
