@@ -30,8 +30,8 @@ def _events(log: Path, namespace: str) -> Iterator[dict[str, Any]]:
 
 def most_pods_at_once(namespace: str, log: Path = AUDIT_LOG, counts: Callable[[str], object] = bool) -> tuple[int, int]:
     """The most Pods of a namespace that existed and had not ended at one instant, and how many were created; only
-    those whose name `counts`. A Pod exists once its creation was answered, and ends when the request that says so
-    arrives: watches tell of it before that is answered, later than what they lead to where the server is busy."""
+    those whose name `counts`. What counts is when requests arrive: of an end a watch may tell before its request is
+    answered, and the creation that this leads to arrives later in any case."""
     begun: dict[str, float] = {}
     ended: dict[str, float] = {}
     deleted: dict[str, float] = {}
@@ -39,16 +39,16 @@ def most_pods_at_once(namespace: str, log: Path = AUDIT_LOG, counts: Callable[[s
         ref = event.get("objectRef") or {}
         if ref.get("resource") != "pods" or (event.get("responseStatus") or {}).get("code", 500) >= 300:
             continue
+        moment = datetime.fromisoformat(event["requestReceivedTimestamp"].replace("Z", "+00:00")).timestamp()
         name = ref.get("name", "")
         if not counts(name):
             continue
         if event["verb"] == "create" and not ref.get("subresource"):
-            begun.setdefault(name, _seconds(event["stageTimestamp"]))
+            begun.setdefault(name, moment)
         elif _tells_the_end(event, ref):
-            ended.setdefault(name, _seconds(event["requestReceivedTimestamp"]))
+            ended.setdefault(name, moment)
         elif event["verb"] == "delete" and not ref.get("subresource"):
-            # the last one removes it: those before only ask it to stop
-            deleted[name] = _seconds(event["requestReceivedTimestamp"])
+            deleted[name] = moment  # the last one removes it: those before only ask it to stop
     ended = deleted | ended
     edges = [(moment, 1) for moment in begun.values()]
     edges += [(ended[name], -1) for name in begun if name in ended]
@@ -57,10 +57,6 @@ def most_pods_at_once(namespace: str, log: Path = AUDIT_LOG, counts: Callable[[s
         now += step
         most = max(most, now)
     return most, len(begun)
-
-
-def _seconds(timestamp: str) -> float:
-    return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
 
 
 def _tells_the_end(event: dict[str, Any], ref: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from tests.support.cluster import Cluster
 from tests.support.valid import SPECS
 from tidegate.clients.kube import Kube
+from tidegate.clients.resources import resource_of
 from tidegate.errors import AlreadyExists, Conflict, Invalid, NotFound, NotLeaderError
 from tidegate.runtime.cache import Cache
 from tidegate.runtime.keys import Key
@@ -120,3 +121,13 @@ async def test_apply_makes_and_changes(kube: Kube, namespace: str) -> None:
     policy["spec"] = {"podSelector": {}, "policyTypes": ["Egress"]}
     await writer.apply("NetworkPolicy", namespace, policy)
     assert (await kube.get("NetworkPolicy", namespace, "p"))["spec"]["policyTypes"] == ["Egress"]
+
+
+async def test_a_library_that_lists_gets_objects_without_managed_fields(kube: Kube, namespace: str) -> None:
+    await kube.create("AgentTask", namespace, task("a"))
+    assert "managedFields" in (await kube.get("AgentTask", namespace, "a"))["metadata"]
+    session, server = await kube.new_session()
+    async with session, session.get(server + resource_of("AgentTask").path(namespace)) as answer:
+        [item] = (await answer.json())["items"]
+    assert item["metadata"]["name"] == "a"
+    assert "managedFields" not in item["metadata"]

@@ -152,10 +152,11 @@ class Observer:
                 message = f"GateProfile {profile!r} may not be used in this namespace (spec.allowedNamespaces)"
                 return (), (reasons.NAMESPACE_NOT_ALLOWED, message)
             groups.append(found.spec.get("gates") or ())
-        gates = {MARKERS: markers_gate(self._ctx.settings.runner_image)}
+        gates: dict[str, dict[str, Any]] = {}
         for gate in merged(groups):
             if not about_change(gate):
-                gates.setdefault(str(gate["name"]), dict(gate))
+                gates.setdefault(gate["name"], dict(gate))
+        gates.setdefault(MARKERS, markers_gate(self._ctx.settings.runner_image))
         return tuple(gates.values()), None
 
     def _runs(self, world: World) -> tuple[GateResult, ...]:

@@ -15,12 +15,11 @@ USUAL_SIZE = "7"
 def conflicts(git: Git) -> list[dict[str, object]]:
     """File and line where whole conflicts begin in HEAD. A file whose git attribute `conflict-marker-size` is a number
     other than 7 holds such lines on purpose. Raises GitError."""
-    head = Base.read(git, "HEAD")
-    found = git.run("grep", "--name-only", "--null", "--text", "-e", "^<<<<<<<", head.tree, ok=(0, 1)).out
+    found = git.run("grep", "--name-only", "--null", "--text", "-e", "^<<<<<<<", "HEAD", ok=(0, 1)).out
     paths = [row.split(b":", 1)[1] for row in found.split(b"\0")[:-1]]
     meant = _meant(git, paths)
     nothing = Base("", "", {}, frozenset(), frozenset())
-    return left_markers(git, head.tree, [os.fsdecode(path) for path in paths if path not in meant], nothing, "")
+    return left_markers(git, "HEAD", [os.fsdecode(path) for path in paths if path not in meant], nothing, "")
 
 
 def _meant(git: Git, paths: list[bytes]) -> frozenset[bytes]:

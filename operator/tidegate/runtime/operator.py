@@ -147,8 +147,9 @@ class Operator:
             self.ctx.queue.add(key, random.uniform(0.0, spread))
         self._workers.start()
         log.info("leading", extra={"keys": len(self.ctx.queue)})
-        for name in self._kinds:
-            self._on_list(name)
+        for kind in self._kinds.values():
+            if kind.active:  # the others were compared whole
+                self._on_list(kind.name)
 
     # -- the cache
 

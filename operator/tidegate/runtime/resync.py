@@ -42,11 +42,7 @@ async def catch_up(ctx: Context, kinds: dict[str, Kind]) -> None:
     """Learn what is younger than the last events: what a predecessor wrote at its end and holds a slot by. For a cache
     that was in step before: of kinds with very many objects only the active ones are listed, and no ghosts looked for.
     """
-
-    async def of_kind(kind: Kind) -> None:
-        await resync_kind(ctx, kind, CATCH_UP_SECONDS, active=True)
-
-    await asyncio.gather(*(of_kind(kind) for kind in kinds.values()))
+    await asyncio.gather(*(resync_kind(ctx, kind, CATCH_UP_SECONDS, active=True) for kind in kinds.values()))
 
 
 async def resync_kind(ctx: Context, kind: Kind, settle_seconds: float = 0.0, *, active: bool = False) -> Found:

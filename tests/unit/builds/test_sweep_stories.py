@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.builds_model import Model, build_object, static
 from tests.unit.builds.test_stories import run_task
+from tidegate.api.gates import MARKERS
 
 
 def sweeps(model: Model) -> set[int]:
@@ -89,3 +90,15 @@ def test_a_sweep_runs_what_the_platform_requires_too() -> None:
     model.tick(301)
     model.settle()
     assert {run["spec"]["gate"]["name"] for run in model.gate_runs()} == {"tests", "lint", "audit"}
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_every_sweep_looks_for_conflicts_with_our_gate_or_a_profiles_own(own: bool) -> None:
+    names = ("tests", MARKERS) if own else ("tests",)
+    model = Model(build_object(planning=static({"name": "a"})), gates=names)
+    model.settle()
+    assert model.start("mk-1-a")
+    model.tick(301)
+    model.settle()
+    [run] = [run for run in model.all("GateRun") if run["spec"]["gate"]["name"] == MARKERS]
+    assert (run["spec"]["gate"]["command"] == ["check", MARKERS]) is own
