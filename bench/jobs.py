@@ -44,12 +44,11 @@ async def run_jobs(lab: Lab, namespace: str, count: int, pod: Json, prefix: str)
         watching(lab.kube, "Pod", namespace, lambda _: False) as pods,
         watching(lab.kube, "Job", namespace, job_done) as jobs,
     ):
+        names = {f"{prefix}-{n}" for n in range(count)}
         started = time.monotonic()
-        await lab.create_all("Job", namespace, [job(f"{prefix}-{n}", pod) for n in range(count)])
-        await jobs.until(lambda seen: len(seen.done) >= count, 600, f"{count} Jobs")
-        rates = Rates(
-            count / (max(pods.appeared.values()) - started),
-            count / (max(jobs.done.values()) - started),
-        )
+        await lab.create_all("Job", namespace, [job(name, pod) for name in sorted(names)])
+        await jobs.until(lambda seen: names <= seen.done.keys(), 600, f"{count} Jobs")
+        last_pod = max(when for name, when in pods.appeared.items() if name.rsplit("-", 1)[0] in names)
+        rates = Rates(count / (last_pod - started), count / (max(jobs.done[name] for name in names) - started))
     say(f"    {rates.pods:.1f} Pods/s, {rates.completed:.1f} completed/s")
     return rates

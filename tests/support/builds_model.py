@@ -61,6 +61,12 @@ class Store:
         except KeyError:
             raise NotFound(404, "NotFound", f"{kind} {name}") from None
 
+    async def list(self, kind: str, _namespace: str, selector: str) -> tuple[list[Object], str]:
+        wanted = dict(part.split("=") for part in selector.split(","))
+        of_kind = (obj for (other, _), obj in self.objects.items() if other == kind)
+        found = [obj for obj in of_kind if wanted.items() <= (obj["metadata"].get("labels") or {}).items()]
+        return copy.deepcopy(found), ""
+
     async def create(self, kind: str, namespace: str, obj: Object) -> Object:
         self.calls += 1
         name = obj["metadata"]["name"]
@@ -129,6 +135,7 @@ class Model:
 
     def __init__(self, build: Object, *, gates: tuple[str, ...] = ("tests",), lane_ready: bool = True) -> None:
         self.clock = datetime(2026, 1, 1, tzinfo=UTC)
+        self.looks = itertools.count(step=10)  # what may wait a few seconds waits until the next round
         self.cache = Cache(watched_kinds())
         self.store = Store(self.cache, lambda: self.clock)
         self.commits = itertools.count(1)
@@ -137,7 +144,7 @@ class Model:
         settings = Settings(default_gate_profile="standard" if gates else "")
         self.ctx = Context(
             settings=settings, kube=self.store, cache=self.cache, queue=WorkQueue(), writer=self.store,  # type: ignore[arg-type]
-            now=lambda: self.clock,
+            now=lambda: self.clock, monotonic=lambda: next(self.looks),
         )  # fmt: skip
         reconcile.install(self.ctx)
         self.name = build["metadata"]["name"]

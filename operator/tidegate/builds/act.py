@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 PARALLEL = 16  # requests of one round at once
 BATCH = 500  # patches or deletions in one round
+ADOPTIONS = 64  # in one round: the slots of those before come first
 KEPT_SWEEPS = 3
 
 
@@ -102,7 +103,7 @@ class Actor:
 
     async def adopt(self, world: World, decision: Decision) -> None:
         """Make hand-made tasks the build's own."""
-        await self._all(self._adopt(world, name) for name in decision.adopt[:BATCH])
+        await self._all(self._adopt(world, name) for name in decision.adopt[:ADOPTIONS])
 
     async def cancel(self, world: World) -> None:
         """Ask every open task and MergeJob to end."""

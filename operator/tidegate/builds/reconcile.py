@@ -20,7 +20,7 @@ from tidegate.builds.index import BuildIndex
 from tidegate.builds.observe import FINISHED_INDEX, LANE_INDEX, SWEEP_INDEX, Observer
 from tidegate.clients.git import GitThreads
 from tidegate.clients.task_refs import delete_refs
-from tidegate.errors import KubeError, PermanentError, TransientError
+from tidegate.errors import Forbidden, KubeError, PermanentError, TransientError
 from tidegate.runtime.conditions import set_condition
 from tidegate.runtime.context import Context, rfc3339
 from tidegate.runtime.keys import Key
@@ -44,12 +44,26 @@ class BuildReconciler:
         self._git = git
         self._observer = Observer(ctx, index, git)
         self._actor = Actor(ctx, index)
+        self._wrote: dict[Key, float] = {}  # when the build's status was written
 
     async def __call__(self, key: Key) -> float | None:
         """Observe, decide, act; returns when to look again."""
         view: BuildView | None = self._ctx.cache.get(key)
         if view is None:
+            self._wrote.pop(key, None)
             return None
+        try:
+            return await self._round(view)
+        except Forbidden as error:
+            if not view.meta.deleting:
+                raise
+            # A namespace on its way out takes our rights with it, and all that is left in it.
+            note = f"deleted without deleting its refs on the remote: {error.message}"
+            await self._ctx.writer.event("BuildRequest", view, "Warning", reasons.REFS_NOT_DELETED, note)
+            await self._actor.set_finalizer(view, present=False)
+            return None
+
+    async def _round(self, view: BuildView) -> float | None:
         try:
             world, decision = await self._decided(view)
             if decision.adopt and not decision.add_finalizer:
@@ -77,7 +91,9 @@ class BuildReconciler:
         except PermanentError as error:
             problem = error
         if decision.status is not None:
-            await self._write_status(view, world, decision.status, problem)
+            left = await self._write_status(view, world, decision, problem)
+            times = [seconds for seconds in (left, decision.again) if seconds is not None]
+            decision = replace(decision, again=min(times, default=None))
         for type_, reason, note in decision.events:
             await self._ctx.writer.event("BuildRequest", view, type_, reason, note)
         if problem is not None:
@@ -98,8 +114,11 @@ class BuildReconciler:
         return PURGE_AGAIN if decision.purge else decision.again
 
     async def _write_status(
-        self, view: BuildView, world: World, update: StatusUpdate, problem: PermanentError | None
-    ) -> None:
+        self, view: BuildView, world: World, decision: Decision, problem: PermanentError | None
+    ) -> float | None:
+        """Write what has changed; returns the seconds after which it is to be written where it may wait."""
+        update = decision.status
+        assert update is not None
         if problem is not None:
             # What was decided counted on the children: only slots and counts are written, and the reason.
             update = replace(
@@ -113,10 +132,16 @@ class BuildReconciler:
             )
         made = status.status_of(world, update, view.status, view.meta.generation)
         if not status.differs(made, view.status):
-            return
-        key = Key("BuildRequest", view.meta.namespace, view.meta.name)
+            return None
+        key, now = Key("BuildRequest", view.meta.namespace, view.meta.name), self._ctx.monotonic()
+        if key in self._wrote and not decision.fence:
+            left = self._wrote[key] + status.may_wait(made, view.status) - now
+            if left > 0:
+                return left
         await self._ctx.writer.patch_status(key, made, resource_version=view.meta.resource_version)
+        self._wrote[key] = now
         self._measure(world, update)
+        return None
 
     async def _acknowledge(self, view: BuildView) -> None:
         """An edit of a finished build was seen and changes nothing: else tools would wait for it for ever."""
@@ -159,6 +184,8 @@ class BuildReconciler:
             self._ctx.writer.check()
             protocols = git_protocols(self._ctx.settings)
             await self._git.call(delete_refs, world.spec.url, credentials, uids, protocols=protocols)
+        except Forbidden:
+            raise
         except (TransientError, PermanentError, KubeError) as error:
             since = world.deletion_time or world.now
             if world.now - since < DELETION_LIMIT - timedelta(seconds=REFS_AGAIN):

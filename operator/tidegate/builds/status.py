@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tidegate.api import reasons
@@ -22,6 +22,8 @@ from tidegate.runtime.context import parse_time, rfc3339
 
 _COUNTED = ("Complete", "Partial", "Blocked", "Failed", "Cancelled")
 _UNMERGED_MESSAGE = 256  # bytes
+TALLY_SECONDS, GRANT_SECONDS = 1.0, 0.25
+_TALLIED = ("tasks", "tasksSummary", "merges", "unmerged", "unmergedTotal", "usage", "headCommit")
 
 
 def spec_of(view: BuildView, *, planner_class: str, gate_profile: str) -> Spec:
@@ -181,6 +183,19 @@ def _conditions(update: StatusUpdate, old: Mapping[str, Any], now: str, generati
 def differs(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     """Whether writing `new` would change anything."""
     return any(not _same(value, old.get(key)) for key, value in new.items())
+
+
+def may_wait(new: Mapping[str, Any], old: Mapping[str, Any]) -> float:
+    """Seconds from the writing of `old` until `new` is worth a request: a large build's status is a large object. Slots
+    that are given may wait a little, counts and free slots longer, all else not at all."""
+    rest = {key: value for key, value in new.items() if key not in (*_TALLIED, "slots", "conditions")}
+    if differs(rest, old) or _standings(new["conditions"]) != _standings(old.get("conditions") or ()):
+        return 0.0
+    return TALLY_SECONDS if set(new["slots"]) <= set(old.get("slots") or ()) else GRANT_SECONDS
+
+
+def _standings(conditions: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    return [tuple(row.get(key) for key in ("type", "status", "reason", "observedGeneration")) for row in conditions]
 
 
 def _same(new: Any, old: Any) -> bool:

@@ -10,18 +10,22 @@ from collections.abc import Callable
 
 from tidegate.runtime.keys import Key
 
+_Entry = tuple[float, int, Key]
+
 
 class WorkQueue:
     """Keys with the time from which they may be worked.
 
     Adding a key that waits keeps the earlier time. A key added while it is worked comes up again after that. A kind may
-    have a minimum interval between two starts of the same key. Not thread-safe: used from one event loop.
+    have a minimum interval between two starts of the same key, and its due keys come before those of the other kinds:
+    for few keys that many others wait for. Not thread-safe: used from one event loop.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._due: dict[Key, float] = {}  # every key that waits, in the order of their last additions
-        self._heap: list[tuple[float, int, Key]] = []  # may hold entries that _due has overtaken
+        # may hold entries that _due has overtaken: of kinds with an interval, of the others
+        self._heaps: tuple[list[_Entry], list[_Entry]] = ([], [])
         self._serial = 0
         self._running: set[Key] = set()
         self._again: dict[Key, float] = {}  # keys added while they are worked
@@ -44,7 +48,7 @@ class WorkQueue:
         return sum(1 for due in self._due.values() if due <= now)
 
     def set_min_interval(self, kind: str, seconds: float) -> None:
-        """Keep at least `seconds` between two starts of the same key of a kind."""
+        """Keep at least `seconds` between two starts of the same key of a kind, and let it come before other kinds."""
         self._intervals[kind] = seconds
 
     def add(self, key: Key, after: float = 0.0) -> None:
@@ -63,7 +67,7 @@ class WorkQueue:
                 return
         self._due[key] = due
         self._serial += 1
-        heapq.heappush(self._heap, (due, self._serial, key))
+        heapq.heappush(self._heaps[key.kind not in self._intervals], (due, self._serial, key))
         self._wake()
 
     def newest_first(self, per_second: float) -> None:
@@ -112,10 +116,11 @@ class WorkQueue:
 
     def _pop(self) -> Key | None:
         now = self._monotonic()
-        while self._heap and self._heap[0][0] <= now:
-            due, _, key = heapq.heappop(self._heap)
-            if self._due.get(key) != due:
+        for heap in self._heaps:
+            self._clean(heap)
+            if not heap or heap[0][0] > now:
                 continue
+            _, _, key = heapq.heappop(heap)
             del self._due[key]
             self._running.add(key)
             if key.kind in self._intervals:
@@ -123,15 +128,20 @@ class WorkQueue:
             return key
         return None
 
+    def _clean(self, heap: list[_Entry]) -> None:
+        """Drop what `_due` has overtaken from the top."""
+        while heap and self._due.get(heap[0][2]) != heap[0][0]:
+            heapq.heappop(heap)
+
     def _wake(self) -> None:
         """Wake one waiter if a key is due, else set a timer for the next one."""
-        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
+        for heap in self._heaps:
+            self._clean(heap)
         while self._waiters and self._waiters[0].done():
             del self._waiters[0]
-        if not self._heap or not self._waiters:
+        if not any(self._heaps) or not self._waiters:
             return
-        delay = self._heap[0][0] - self._monotonic()
+        delay = min(heap[0][0] for heap in self._heaps if heap) - self._monotonic()
         if delay <= 0:
             self._waiters.popleft().set_result(None)
             return

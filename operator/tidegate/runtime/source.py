@@ -72,7 +72,7 @@ def kopf_settings(kinds: Iterable[Kind]) -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.persistence.progress_storage = _NoProgress()
     settings.watching.chunk_size = CHUNK
-    settings.queueing.idle_timeout = 0.5
+    settings.queueing.idle_timeout = 0.1
     settings.queueing.exit_timeout = 0.5
     settings.networking.error_backoffs = RECONNECT_SECONDS
     settings.process.ultimate_exiting_timeout = 30

@@ -24,6 +24,7 @@ class Policy:
     start_timeout_seconds: int = 600
     pull_grace_seconds: int = 120  # for an image that can't be pulled: registries have bad minutes
     pod_retention_seconds: int = 300
+    brief_seconds: float = 5.0  # an attempt that ends sooner is recorded when it has ended, and not as running before
     quiet_seconds: float = 5.0  # a wait shorter than this isn't worth a condition
     stall_recheck_seconds: int = 60  # of what is read, not watched: Secrets, names
     refused_recheck_seconds: int = 300  # of a Pod that was refused: limits and labels of the namespace aren't watched
@@ -111,6 +112,7 @@ class PodDeletion:
 
     name: str
     uid: str
+    tidying: bool = False  # it has ended, and its removal waits for its turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,7 @@ class Decision:
     create_job: bool = False
     cancel_jobs: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
+    notice: bool = False  # `status` only says what the task waits for: it waits for its turn
     again_after: float | None = None  # seconds after which the task is looked at again
 
     @property

@@ -13,11 +13,12 @@ from tidegate.clients.git import GitThreads
 from tidegate.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from tidegate.runtime.context import Context
 from tidegate.runtime.keys import Key
+from tidegate.runtime.turns import Turns
 from tidegate.runtime.urls import git_protocols
 from tidegate.tasks import measure, wake
 from tidegate.tasks.continuation import Continuation
 from tidegate.tasks.decide import decide
-from tidegate.tasks.model import Decision, Observed, Problem, RunDeletion, RunStart
+from tidegate.tasks.model import Decision, Observed, Problem, RunDeletion, RunStart, Timer
 from tidegate.tasks.objects import merge_job, merge_lane, own_gate_run, repository_of
 from tidegate.tasks.observe import Observer
 from tidegate.tasks.pod import Platform, PodPlan, agent_pod
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 MAX_STEPS = 8  # of one round; more come with the next
 MAX_LOOKS = 4
+# What the API server is asked only as fast as work that somebody waits for doesn't suffer from it.
+REMOVALS_PER_SECOND, REMOVALS_AT_ONCE = 2.0, 20  # of ended Pods
+NOTICES_PER_SECOND, NOTICES_AT_ONCE = 10.0, 200  # of what tasks wait for
 Object = dict[str, Any]
 
 
@@ -40,6 +44,8 @@ class TaskReconciler:
             settings.runner_image, settings.image_pull_policy, settings.gateway_url, git_protocols(settings)
         )
         self.asked_to_go: set[str] = set()  # UIDs of Pods and GateRuns that were deleted and are still in the cache
+        self.removals = Turns(REMOVALS_PER_SECOND, REMOVALS_AT_ONCE, ctx.monotonic)  # by UID of the Pod
+        self.notices = Turns(NOTICES_PER_SECOND, NOTICES_AT_ONCE, ctx.monotonic)  # by UID of the task
 
     async def __call__(self, key: Key) -> float | None:
         """Observe, decide, act, until nothing is left to do; returns when to look again."""
@@ -52,7 +58,8 @@ class TaskReconciler:
             before = self._ctx.cache.get(key)
             if before is not task:
                 continue  # it moved while we looked: decide from what is there now
-            if not self._acts(decision):
+            decision = self._due(seen, decision)
+            if not decision.acts:
                 return decision.again_after
             spec = await self._act(key, seen, decision, spec)
             if not (decision.status or decision.create_pod or decision.ensure_lane or _creates(decision)):
@@ -68,10 +75,23 @@ class TaskReconciler:
             decision = decide(seen)
         raise RuntimeError(f"task {seen.task.meta.name}: a closer look at {sorted(decision.needs)} settles nothing")
 
-    def _acts(self, decision: Decision) -> bool:
-        pods = tuple(pod for pod in decision.delete_pods if pod.uid not in self.asked_to_go)
+    def _due(self, seen: Observed, decision: Decision) -> Decision:
+        """The decision without deletions that were asked for before, and without what has its turn later."""
         runs = tuple(run for run in decision.delete_runs if run.uid not in self.asked_to_go)
-        return replace(decision, delete_pods=pods, delete_runs=runs).acts
+        pods, timer, status = [], Timer(decision.again_after), decision.status
+        if not decision.notice:
+            self.notices.forget(seen.task.meta.uid)
+        elif (wait := self.notices.wait(seen.task.meta.uid)) > 0:
+            timer.within(wait)
+            status = None
+        for pod in decision.delete_pods:
+            if pod.uid in self.asked_to_go:
+                continue
+            if pod.tidying and (wait := self.removals.wait(pod.uid)) > 0:
+                timer.within(wait)
+            else:
+                pods.append(pod)
+        return replace(decision, status=status, delete_pods=tuple(pods), delete_runs=runs, again_after=timer.seconds)
 
     async def _act(self, key: Key, seen: Observed, decision: Decision, spec: Object | None) -> Object | None:
         """Carry the decision out; returns the task's whole spec where an answer brought it."""
@@ -82,15 +102,14 @@ class TaskReconciler:
         if decision.create_pod is not None:
             refused = await self._create_pod(key, seen, spec)
             if refused is not None:
-                return await self._act(key, refused, decide(refused), spec)
+                return await self._act(key, refused, self._due(refused, decide(refused)), spec)
         for pod in decision.delete_pods:
-            if pod.uid not in self.asked_to_go:
-                await self._delete_pod(key.namespace, pod.name, pod.uid)
+            await self._delete_pod(key.namespace, pod.name, pod.uid)
         await self._own_gates(key, seen, decision)
         if decision.create_job:
             taken = await self._create_job(seen)
             if taken is not None:
-                return await self._act(key, taken, decide(taken), spec)
+                return await self._act(key, taken, self._due(taken, decide(taken)), spec)
         for name in decision.cancel_jobs:
             await self._ctx.writer.patch("MergeJob", key.namespace, name, {"spec": {"desiredState": "Cancelled"}})
         for note in decision.notes:
@@ -194,8 +213,7 @@ class TaskReconciler:
         for start in decision.create_runs:
             await self._create_run(seen, start)
         for run in decision.delete_runs:
-            if run.uid not in self.asked_to_go:
-                await self._delete_run(key.namespace, run)
+            await self._delete_run(key.namespace, run)
 
     async def _create_run(self, seen: Observed, start: RunStart) -> None:
         """Create a GateRun; where another's is in the way, the next decision knows."""
@@ -253,5 +271,5 @@ def install(ctx: Context) -> None:
     """Put the tasks room into the machine room: indexes, listeners, the reconciler of AgentTasks."""
     observer = Observer(ctx, GitThreads(4))
     reconciler = TaskReconciler(ctx, observer)
-    wake.install(ctx, observer, reconciler.asked_to_go)
+    wake.install(ctx, observer, reconciler.asked_to_go, (reconciler.removals, reconciler.notices))
     ctx.reconciler("AgentTask", reconciler)

@@ -10,6 +10,7 @@ from tidegate.api import reasons
 from tidegate.api.views import BuildView, GateRunView, LaneView, MergeJobView, PodView, TaskView
 from tidegate.runtime.context import Context
 from tidegate.runtime.keys import Key
+from tidegate.runtime.turns import Turns
 from tidegate.tasks import states
 from tidegate.tasks.objects import PURPOSE_TASK, branch_of
 from tidegate.tasks.observe import JOBS_OF_TASK, OPEN_ATTEMPTS, PODS_OF_TASK, RUNS_OF_TASK, Observer
@@ -20,7 +21,7 @@ HELD = "tasks-held"  # may be waiting for a class, a profile, a Secret, a lane
 HELD_ALL = "held"
 
 
-def install(ctx: Context, observer: Observer, asked_to_go: set[str]) -> None:
+def install(ctx: Context, observer: Observer, asked_to_go: set[str], turns: Iterable[Turns]) -> None:
     """Add the room's indexes and listeners to the cache."""
     ctx.cache.add_index("Pod", PODS_OF_TASK, _owner_of_pod)
     ctx.cache.add_index("MergeJob", JOBS_OF_TASK, _task_of_job)
@@ -29,7 +30,7 @@ def install(ctx: Context, observer: Observer, asked_to_go: set[str]) -> None:
     ctx.cache.add_index("AgentTask", DEPENDENTS, _dependencies)
     ctx.cache.add_index("AgentTask", OF_BUILD, _unfinished)
     ctx.cache.add_index("AgentTask", HELD, _held)
-    waker = _Waker(ctx, observer, asked_to_go)
+    waker = _Waker(ctx, observer, asked_to_go, turns)
     ctx.cache.add_listener("AgentTask", waker.on_task)
     ctx.cache.add_listener("BuildRequest", waker.on_build)
     ctx.cache.add_listener("Pod", waker.on_pod)
@@ -43,16 +44,18 @@ def install(ctx: Context, observer: Observer, asked_to_go: set[str]) -> None:
 class _Waker:
     """Cache listeners: fast, without I/O."""
 
-    def __init__(self, ctx: Context, observer: Observer, asked_to_go: set[str]) -> None:
+    def __init__(self, ctx: Context, observer: Observer, asked_to_go: set[str], turns: Iterable[Turns]) -> None:
         self._ctx = ctx
         self._observer = observer
         self._asked_to_go = asked_to_go
+        self._turns = tuple(turns)
 
     def on_task(self, key: Key, old: TaskView | None, new: TaskView | None) -> None:
         """Dependents wait for the end of a task and for its merge."""
         if new is None and old is not None:
             self._observer.vanished.pop(old.meta.uid, None)
             self._observer.foreign_runs.pop(old.meta.uid, None)
+            self._forget(old.meta.uid)
         if _stage(old) != _stage(new):
             self._queue(self._ctx.cache.indexed("AgentTask", DEPENDENTS, f"{key.namespace}/{key.name}"))
 
@@ -71,7 +74,7 @@ class _Waker:
         if pod is None or pod.component != names.COMPONENT_AGENT:
             return
         if old is not None and (new is None or new.meta.uid != old.meta.uid):
-            self._asked_to_go.discard(old.meta.uid)
+            self._forget(old.meta.uid)
         task = self._task_of(key.namespace, pod.task, pod.meta.owner_uid)
         if task is None:
             return
@@ -85,7 +88,7 @@ class _Waker:
         if run is None or not _owner_of_run(run):
             return
         if old is not None and (new is None or new.meta.uid != old.meta.uid):
-            self._asked_to_go.discard(old.meta.uid)
+            self._forget(old.meta.uid)
         if old is not None and new is not None and old.status.get("verdict") == new.status.get("verdict"):
             return
         task = self._task_of(key.namespace, (run.meta.labels or {}).get(names.LABEL_TASK, ""), run.meta.owner_uid)
@@ -108,6 +111,12 @@ class _Waker:
         """A class or profile that appears or changes may free tasks that were stalled."""
         if (old and old.meta.generation) != (new and new.meta.generation):
             self._queue(self._ctx.cache.indexed("AgentTask", HELD, HELD_ALL))
+
+    def _forget(self, uid: str) -> None:
+        """An object is gone."""
+        self._asked_to_go.discard(uid)
+        for turns in self._turns:
+            turns.forget(uid)
 
     def _queue(self, tasks: Iterable[TaskView]) -> None:
         for task in tasks:

@@ -10,6 +10,7 @@ import pytest
 from tests.support.builds_model import NS, Model, build_object, static
 from tidegate import names
 from tidegate.builds import observe
+from tidegate.errors import Forbidden
 
 
 def tasks_of(model: Model) -> dict[str, dict[str, Any]]:
@@ -299,6 +300,33 @@ def test_delete_ends_although_a_task_never_answers() -> None:
     model.reconcile_quietly()
     assert ("BuildRequest", "mk") not in model.store.objects
     assert "Deleted" in [reason for _, reason, _ in model.store.events]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_delete_ends_although_the_rights_in_the_namespace_are_gone(
+    ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model(build_object(planning=static({"name": "a"})))
+    model.settle()
+    model.start("mk-1-a")
+    if ended:
+        model.end("mk-1-a")
+    allowed = model.store.patch
+
+    async def patch(kind: str, *args: Any) -> dict[str, Any]:
+        if kind != "BuildRequest":
+            raise Forbidden(403, "Forbidden", "cannot patch")
+        return await allowed(kind, *args)
+
+    async def refused(*_: Any) -> Any:
+        raise Forbidden(403, "Forbidden", "cannot get")
+
+    monkeypatch.setattr(model.store, "patch", patch)
+    monkeypatch.setattr("tidegate.builds.reconcile.git_credentials", refused)
+    model.run(model.store.delete("BuildRequest", NS, "mk"))
+    model.reconcile_quietly()
+    assert ("BuildRequest", "mk") not in model.store.objects
+    assert [reason for _, reason, _ in model.store.events][-1] == "RefsNotDeleted"
 
 
 @pytest.mark.parametrize("delete", [False, True])

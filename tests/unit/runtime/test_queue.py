@@ -54,6 +54,16 @@ async def test_a_kind_keeps_its_interval() -> None:
     assert loop.time() - started >= 0.09
 
 
+async def test_a_kind_with_an_interval_comes_before_what_waits_longer() -> None:
+    queue = WorkQueue()
+    queue.set_min_interval("BuildRequest", 0.1)
+    for name in "abc":
+        queue.add(key(name))
+    queue.add(key("b", "BuildRequest"))
+    queue.add(key("later", "BuildRequest"), after=60)
+    assert [(await queue.get()).kind for _ in range(4)] == ["BuildRequest", "AgentTask", "AgentTask", "AgentTask"]
+
+
 async def test_many_waiters_get_many_keys() -> None:
     queue = WorkQueue()
     takers = [asyncio.create_task(queue.get()) for _ in range(20)]

@@ -131,7 +131,7 @@ def test_finished_pods_stay_for_their_time_and_go_once_judged() -> None:
     seen = replace(complete(), pods=(w.ended(),), jobs=(w.job(),))
     assert decide(seen) == Decision(again_after=300)
     later = replace(seen, now=w.NOW.replace(minute=5))
-    assert decide(later) == Decision(delete_pods=(PodDeletion("t-1", "pod-1"),))
+    assert decide(later) == Decision(delete_pods=(PodDeletion("t-1", "pod-1", tidying=True),))
 
 
 def test_a_pod_that_runs_after_the_end_is_stopped() -> None:

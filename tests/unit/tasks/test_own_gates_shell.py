@@ -52,7 +52,7 @@ class World(Model):
         self.store.cache = self.cache
         self.ctx = Context(
             settings=Settings(), kube=self.store, cache=self.cache, queue=WorkQueue(), writer=self.store,  # type: ignore[arg-type]
-            now=lambda: self.clock,
+            now=lambda: self.clock, monotonic=lambda: next(self.looks),
         )  # fmt: skip
         tasks.install(self.ctx)
         lane.install(self.ctx)

@@ -162,7 +162,25 @@ def test_running_is_recorded_with_the_pods_uid_and_base() -> None:
     assert running["state"] == "Running"
     assert running["attempts"][0]["podUID"] == "pod-1"
     assert running["baseCommit"] == "b" * 40
-    assert [note.reason for note in decision.notes] == ["Started"]
+
+
+def test_an_attempt_that_has_just_begun_may_end_before_it_is_recorded_as_running() -> None:
+    brief = {"running": {"startedAt": w.at(-1)}}
+    assigned = w.task(status=w.with_attempt(state="Assigned", podUID=None))
+    decision = decide(w.observed(assigned, pods=(w.pod(workspace=brief),)))
+    assert decision.status is None
+    assert decision.again_after == 4.0
+    ahead = {"running": {"startedAt": w.at(30)}}
+    assert decide(w.observed(assigned, pods=(w.pod(workspace=ahead),))).status, "a node's clock may be ahead"
+
+
+def test_what_a_task_waits_for_is_a_notice_unless_it_waits_in_vain() -> None:
+    told = [
+        decide(w.observed(w.task(), dependencies=(Dependency("a", "Complete", False, dead),)))
+        for dead in ("", "Failed")
+    ]
+    assert [decision.notice for decision in told] == [True, False]
+    assert all(decision.status for decision in told)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.views import PodView
 from tidegate.api.wire import WireError, WorkspaceReport
-from tidegate.tasks import states
+from tidegate.tasks import states, times
 from tidegate.tasks.decide.end import end, never_had_pod
 from tidegate.tasks.decide.pending import known_problem
 from tidegate.tasks.decide.pods import deletions, newest_pod
 from tidegate.tasks.decide.start import start_problem
-from tidegate.tasks.model import Decision, Note, Observed, PodDeletion, Problem, Timer
+from tidegate.tasks.model import Decision, Observed, PodDeletion, Problem, Timer
 from tidegate.tasks.outcome import Expectation, Outcome, judge, judge_refs, with_refs
 from tidegate.tasks.status import StatusEdit, newest
 
@@ -103,14 +103,24 @@ def _alive(seen: Observed, pod: PodView, timer: Timer) -> Decision:
         edit.amend_attempt(seen.task.attempt, reason=problem.reason, message=problem.message, podUID=pod.meta.uid)
         return Decision(status=edit.patch(), delete_pods=(PodDeletion(pod.meta.name, pod.meta.uid),))
     if seen.task.state == states.ASSIGNED and _began(pod):
+        age = _age(seen, pod)
+        if 0 <= age < seen.policy.brief_seconds:  # below 0: the node's clock is ahead
+            timer.within(seen.policy.brief_seconds - age)
+            return Decision()
         return _running(seen, pod)
     return Decision()
 
 
 def _began(pod: PodView) -> bool:
-    """Whether the Pod's first container has started: its UID is recorded before the agent asks the gateway for it."""
+    """Whether the Pod's first container has started."""
     workspace = pod.container(names.CONTAINER_WORKSPACE)
     return pod.phase == "Running" or (workspace is not None and workspace.state != "Waiting")
+
+
+def _age(seen: Observed, pod: PodView) -> float:
+    """Seconds since the Pod's first container has started, by the node's clock."""
+    workspace = pod.container(names.CONTAINER_WORKSPACE)
+    return times.seconds_since(workspace.started if workspace is not None else pod.meta.created, seen.now)
 
 
 def _running(seen: Observed, pod: PodView) -> Decision:
@@ -120,8 +130,7 @@ def _running(seen: Observed, pod: PodView) -> Decision:
     base = _base(pod)
     if base:
         edit.set(baseCommit=base).amend_attempt(number, base=base)
-    note = Note("Normal", "Started", f"attempt {number} runs in Pod {pod.meta.name} on {pod.node or 'a node'}")
-    return Decision(status=edit.patch(), notes=(note,))
+    return Decision(status=edit.patch())
 
 
 def _base(pod: PodView) -> str:

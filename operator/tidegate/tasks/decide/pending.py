@@ -135,7 +135,7 @@ def _hold(seen: Observed, timer: Timer, reason: str, message: str) -> Decision:
     if found.get("reason") == reason and _still_true(seen, reason, str(found.get("message") or ""), message):
         return Decision()
     edit.to_state(states.PENDING).condition(reasons.SUCCEEDED, "Unknown", reason, message).drop(reasons.STALLED)
-    return Decision(status=edit.patch())
+    return Decision(status=edit.patch(), notice=not any(dependency.dead for dependency in seen.dependencies))
 
 
 def _still_true(seen: Observed, reason: str, old: str, new: str) -> bool:

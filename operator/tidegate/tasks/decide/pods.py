@@ -34,7 +34,7 @@ def deletions(seen: Observed, timer: Timer) -> tuple[PodDeletion, ...]:
         end = ended.get(pod.attempt, "")
         left = seen.policy.pod_retention_seconds - times.seconds_since(end, seen.now) if end else 0.0
         if left <= 0:
-            gone.append(PodDeletion(pod.meta.name, pod.meta.uid))
+            gone.append(PodDeletion(pod.meta.name, pod.meta.uid, tidying=True))
         else:
             timer.within(left)
     return tuple(gone)
