@@ -35,6 +35,7 @@ MANAGED_PODS_SELECTOR = f"{LABEL_MANAGED_BY}={OPERATOR}"
 
 # Annotations
 ANNOTATION_SLOT_RELEASED = "tidegate.dev/slot-released"  # on an AgentTask: when its build last took the slot back
+ANNOTATION_GATE_HOLDER = "tidegate.dev/gate-holder"  # on a gate's Pod: the operator process that made it
 ANNOTATION_GIT_URL = "tidegate.dev/git-url"  # on a Secret: the URL prefix its credentials are for
 
 FINALIZER_BUILD = f"{GROUP}/stop-work"

@@ -51,7 +51,10 @@ def test_the_operators_rights_are_exactly_these() -> None:
     objects = rendered({})
     roles = of_kind(objects, "ClusterRole")
     assert rights(roles["tidegate-namespace"]) == IN_NAMESPACE
-    assert rights(roles["tidegate-cluster"]) == every(OWN, ("agentclasses", "gateprofiles"), READ)
+    reads = every(OWN, ("agentclasses", "gateprofiles"), READ)
+    assert rights(roles["tidegate-cluster"]) == reads | every(OWN, ("buildrequests", "mergejobs"), ("patch",))
+    everywhere = of_kind(rendered({"namespaces": ["*"]}), "ClusterRole")
+    assert rights(everywhere["tidegate-cluster"]) == reads
     lease = of_kind(objects, "Role")["tidegate-lease"]
     assert rights(lease) == every("coordination.k8s.io", ("leases",), ("create", "get", "watch", "patch"))
     named = [rule for rule in lease["rules"] if rule["verbs"] != ["create"]]

@@ -1,4 +1,4 @@
-"""A proxy before the real API server that fails as told: cut connections, expired watches, refused writes."""
+"""A proxy before the real API server that fails as told: cut connections, expired watches, refused and late writes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,31 @@ EXPIRED = {
 DROPPED_HEADERS = {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}
 
 
+class Late:
+    """A request that is on its way for as long as one likes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, method: str, text: bytes) -> None:
+        self._loop = loop
+        self._method = method
+        self._text = text
+        self._released = asyncio.Event()
+        self.body: Any = None  # once it was sent
+        self.answer: tuple[int, str] | None = None  # once it has arrived: the status and the text
+
+    def is_for(self, method: str, body: bytes) -> bool:
+        """Whether this is the request."""
+        return method == self._method and self._text in body
+
+    async def arrive(self, body: bytes) -> None:
+        """Wait until it may."""
+        self.body = json.loads(body)
+        await self._released.wait()
+
+    def release(self) -> None:
+        """Let it arrive."""
+        self._loop.call_soon_threadsafe(self._released.set)
+
+
 class ApiProxy:
     """Plain HTTP on this machine for one client; what is not told to fail is passed on."""
 
@@ -33,6 +58,7 @@ class ApiProxy:
         self._expire: set[str] = set()  # paths whose next watch is told that its version is too old
         self._expire_all = False
         self._failures: list[tuple[str, str, int]] = []  # method, part of the path, code
+        self._late: list[Late] = []
         self.failed = 0
         self.expired = 0
         self._streams: dict[int, web.BaseRequest] = {}
@@ -65,6 +91,12 @@ class ApiProxy:
     def fail(self, method: str, path: str, *codes: int) -> None:
         """Answer the next requests of a method to paths that contain `path` with these codes."""
         self._loop.call_soon_threadsafe(self._failures.extend, [(method, path, code) for code in codes])
+
+    def delay(self, method: str, text: str) -> Late:
+        """Keep the next request of a method whose body contains `text` until it is released."""
+        late = Late(self._loop, method, text.encode())
+        self._loop.call_soon_threadsafe(self._late.append, late)
+        return late
 
     def close(self) -> None:
         """End the proxy."""
@@ -134,9 +166,16 @@ class ApiProxy:
         timeout = aiohttp.ClientTimeout(total=None)
         url = self._configuration.host.rstrip("/") + request.path_qs
         body = await request.read() or None
+        late = next((one for one in self._late if one.is_for(request.method, body or b"")), None)
+        if late is not None:
+            self._late.remove(late)
+            await late.arrive(body or b"")
         async with self._session.request(
             request.method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
         ) as answer:
+            if late is not None:
+                late.answer = (answer.status, (await answer.read()).decode())
+                return web.Response(status=answer.status)
             response = web.StreamResponse(status=answer.status)
             response.content_type = answer.content_type
             await response.prepare(request)

@@ -44,7 +44,7 @@ class Operator:
         self, cluster: Cluster, git_server: GitServer, directory: Path, kubeconfig: Path | None = None, **settings: str
     ) -> None:
         self._cluster = cluster
-        self._kubeconfig = kubeconfig or cluster.kubeconfig
+        self.kubeconfig = kubeconfig or cluster.kubeconfig
         self._git_server = git_server
         self._directory = directory
         self._settings = settings
@@ -57,13 +57,14 @@ class Operator:
             self.add_replica()
         wait_until(self.leader, 60, f"a leader (logs in {self._directory})")
 
-    def add_replica(self) -> Replica:
-        """Start one more process."""
+    def add_replica(self, kubeconfig: Path | None = None) -> Replica:
+        """Start one more process, perhaps with another way to the API server than the others."""
         name = f"replica-{len(self.replicas)}"
         log = self._directory / f"{name}.log"
+        env = {**self._environment(name), "KUBECONFIG": str(kubeconfig or self.kubeconfig)}
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tidegate"], env=self._environment(name), stdout=output, stderr=subprocess.STDOUT
+                [sys.executable, "-m", "tidegate"], env=env, stdout=output, stderr=subprocess.STDOUT
             )
         replica = Replica(name, process, log)
         self.replicas.append(replica)
@@ -108,11 +109,7 @@ class Operator:
             **self._settings,
         }
         kept = {k: v for k, v in os.environ.items() if not k.startswith("TIDEGATE_")}
-        return {
-            **kept,
-            "KUBECONFIG": str(self._kubeconfig),
-            **{f"TIDEGATE_{key}": value for key, value in settings.items()},
-        }
+        return {**kept, **{f"TIDEGATE_{key}": value for key, value in settings.items()}}
 
 
 def _free_port() -> int:

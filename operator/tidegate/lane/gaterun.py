@@ -9,13 +9,14 @@ from typing import Any
 from tidegate import names
 from tidegate.api import reasons
 from tidegate.api.gates import TIMEOUT, judged
-from tidegate.api.views import GateRunView, LaneView, PodView
-from tidegate.errors import AlreadyExists, Forbidden, Invalid, NotFound, PermanentError
+from tidegate.api.views import GateRunView, PodView
+from tidegate.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound, PermanentError
 from tidegate.lane.consult import Consultations
 from tidegate.lane.decide.model import FAILED, INFRA, PASSED
-from tidegate.lane.index import CANDIDATE, GATE_PODS, POD_OF_RUN, RUNS, TASK, URGENT
+from tidegate.lane.index import CANDIDATE, POD_OF_RUN, RUNS
 from tidegate.lane.pod import PodSettings, egress_policy, gate_pod
 from tidegate.lane.review import Reviewers
+from tidegate.lane.slots import GateSlots
 from tidegate.lane.verdict import Verdict, figures, judge, lost
 from tidegate.runtime.conditions import set_condition
 from tidegate.runtime.context import Context, parse_time, rfc3339
@@ -26,7 +27,6 @@ from tidegate.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-DEFAULT_SLOTS = 4
 SLOT_RETRY = 5.0  # seconds; a Pod that ends wakes those that wait anyway
 QUOTA_RETRY = 10.0
 SERVICE_LOOK = 60.0  # an answer of a service wakes its run anyway
@@ -40,7 +40,7 @@ class GateRuns:
         self._deadlines: set[str] = set()  # UIDs of Pods whose deadline is set
         self._services = Consultations(ctx)
         self._reviewers = Reviewers(ctx)
-        self._creating: set[Key] = set()  # slots taken by Pods that are being created
+        self._slots = GateSlots(ctx)
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one run nearer to its verdict; finished Pods go after their retention."""
@@ -103,38 +103,21 @@ class GateRuns:
             except NotFound:
                 pass
             return await self._finish(key, view, lost())
-        lane = self._lane(view)
-        slots = int(lane.spec.get("gateSlots") or DEFAULT_SLOTS) if lane is not None else DEFAULT_SLOTS
-        if not self._has_slot(key, view, slots):
-            words = f"all {slots} gate slots of the lane are taken (gateSlots of the MergeLane)"
+        left = await self._slots.claim(view)
+        if left is not None:
+            return left
+        if not self._slots.free(key, view):
+            words = f"all {self._slots.total(view)} gate slots of the lane are taken (gateSlots of the MergeLane)"
             await self._wait(key, view, reasons.WAITING_FOR_SLOT, words)
             return SLOT_RETRY
-        self._creating.add(key)
-        try:
+        with self._slots.taken(key):
             return await self._create(key, view)
-        finally:
-            self._creating.discard(key)
-
-    def _lane(self, view: GateRunView) -> LaneView | None:
-        name = (view.spec.get("laneRef") or {}).get("name")
-        found: LaneView | None = self._ctx.cache.get(Key("MergeLane", view.meta.namespace, name)) if name else None
-        return found
 
     async def _wait(self, key: Key, view: GateRunView, reason: str, message: str) -> None:
         """Say why there is no Pod yet."""
         if view.status.get("reason") != reason:
             status = {"observedGeneration": view.meta.generation, "reason": reason, "message": message[:1024]}
             await self._ctx.writer.patch_status(key, status)
-
-    def _has_slot(self, key: Key, view: GateRunView, slots: int) -> bool:
-        """Pods are counted, not runs: also right after a takeover no more than the slots exist."""
-        name = (view.spec.get("laneRef") or {}).get("name") or ""
-        pods: tuple[PodView, ...] = self._ctx.cache.indexed("Pod", GATE_PODS, f"{view.meta.namespace}/{name}")
-        known = {pod.meta.name for pod in pods if not pod.terminal}
-        known.update(other.name for other in self._creating if other != key and other.namespace == key.namespace)
-        if view.spec.get("purpose") == TASK:  # the lane's own runs go first: what lands waits for no task's work
-            known.update(run.meta.name for run in self._ctx.cache.indexed("GateRun", URGENT, f"{key.namespace}/{name}"))
-        return len(known) < slots
 
     async def _create(self, key: Key, view: GateRunView) -> float | None:
         settings = self._ctx.settings
@@ -145,7 +128,9 @@ class GateRuns:
             return await self._finish(key, view, Verdict(INFRA, error.reason, error.message))
         await self._isolate(view.meta.namespace, gate)
         lane = (view.spec.get("laneRef") or {}).get("name") or ""
-        pod_settings = PodSettings(settings.runner_image, settings.image_pull_policy, git_protocols(settings))
+        pod_settings = PodSettings(
+            settings.runner_image, settings.image_pull_policy, git_protocols(settings), self._ctx.holder
+        )
         run = {"metadata": {"name": view.meta.name, "uid": view.meta.uid}, "spec": view.spec}
         try:
             made = await self._ctx.writer.create("Pod", view.meta.namespace, gate_pod(run, lane, pod_settings))
@@ -155,6 +140,8 @@ class GateRuns:
                 message = f"a Pod {view.meta.name} that is not ours is in the way: delete it"
                 return await self._finish(key, view, Verdict(INFRA, reasons.NAME_TAKEN, message))
         except Forbidden as error:
+            if names.ANNOTATION_GATE_HOLDER in error.message:
+                raise Conflict(error.status, error.reason, error.message) from None
             if error.quota:
                 await self._wait(key, view, reasons.QUOTA_EXCEEDED, error.message)
                 return QUOTA_RETRY

@@ -38,6 +38,7 @@ class PodSettings:
     runner_image: str
     image_pull_policy: str
     protocols: str
+    holder: str  # the process that makes the Pod
 
 
 def gate_pod(run: Object, lane: str, settings: PodSettings) -> Object:
@@ -59,6 +60,7 @@ def gate_pod(run: Object, lane: str, settings: PodSettings) -> Object:
         "metadata": {
             "name": meta["name"],
             "labels": labels,
+            "annotations": {names.ANNOTATION_GATE_HOLDER: settings.holder},
             "ownerReferences": [
                 {
                     "apiVersion": names.API_VERSION,

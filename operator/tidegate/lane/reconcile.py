@@ -58,6 +58,7 @@ FRESH_SECONDS = 2.0  # a head younger than this is good enough to build on
 BLOCKED_SECONDS = 20.0  # until a lane that can't work looks again
 GIT_THREADS = 32  # they mostly wait: as many dead remotes delay nobody else
 GIVE_UP_SECONDS = 300.0  # a deleted job in an undecided landing is let go after this
+LET_GO_SECONDS = 10.0  # between two looks at such jobs where their lane is gone
 
 
 class Lanes:
@@ -76,14 +77,12 @@ class Lanes:
     async def reconcile(self, key: Key) -> float | None:
         """One round for one lane."""
         view: LaneView | None = self._ctx.cache.get(key)
-        if view is None:
+        held = await self._let_go(key)
+        if view is None or view.meta.deleting:
             self._states.pop(key, None)
-            return await self._make(key)
-        if view.meta.deleting:
-            self._states.pop(key, None)
-            return None
+            again = await self._make(key) if view is None else None
+            return LET_GO_SECONDS if held and again is None else again
         seen = see(self._ctx, view)
-        await self._let_go(view)
         if not seen.open and not needed(self._ctx, view) and view.condition_status(reasons.READY) != "Unknown":
             return await self._idle(key)
         try:
@@ -128,13 +127,16 @@ class Lanes:
             await self._report(key, state, LaneReport(plan=Plan()))
         return None
 
-    async def _let_go(self, view: LaneView) -> None:
-        """Jobs that carry our finalizer without an undecided landing; and, after a while, deleted ones with one."""
-        found = self._ctx.cache.indexed("MergeJob", JOBS, f"{view.meta.namespace}/{view.meta.name}")
+    async def _let_go(self, key: Key) -> bool:
+        """Jobs that carry our finalizer without an undecided landing; and, after a while, deleted ones with one. True
+        where any is still held."""
+        found = self._ctx.cache.indexed("MergeJob", JOBS, f"{key.namespace}/{key.name}")
+        held = False
         for job in [one for one in found if names.FINALIZER_LANDING in one.meta.finalizers]:
             since = self._deleting.setdefault(job.meta.uid, self._ctx.monotonic()) if job.meta.deleting else None
             late = since is not None and self._ctx.monotonic() - since > GIVE_UP_SECONDS
             if job.status.get("landing") and not late:
+                held = True
                 continue
             finalizers = [name for name in job.meta.finalizers if name != names.FINALIZER_LANDING]
             meta = {"finalizers": finalizers, "resourceVersion": str(job.meta.resource_version)}
@@ -145,6 +147,7 @@ class Lanes:
             if late:
                 note = "deleted before its landing was decided: the remote could not be asked for five minutes"
                 await self._ctx.writer.event("MergeJob", job, "Warning", reasons.REMOTE_UNREACHABLE, note)
+        return held
 
     # -- getting ready
 

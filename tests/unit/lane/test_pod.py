@@ -11,7 +11,7 @@ from tidegate.api.wire import GateInput, JudgeInput
 from tidegate.lane.gates import gate_of, run_name
 from tidegate.lane.pod import PodSettings, egress_mark, egress_policy, gate_pod
 
-SETTINGS = PodSettings("runner:1", "Never", "https:ssh")
+SETTINGS = PodSettings("runner:1", "Never", "https:ssh", "me_1")
 
 
 def run(**gate: Any) -> dict[str, Any]:

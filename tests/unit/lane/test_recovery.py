@@ -319,12 +319,15 @@ def test_a_remote_that_is_not_atomic_stalls_the_lane_before_any_gate(world: Worl
     assert not world.api.listed("GateRun")
 
 
-def test_a_deleted_job_is_let_go_when_nobody_can_say_whether_it_landed(world: World) -> None:
+@pytest.mark.parametrize("lane_goes_too", [False, True])
+def test_a_deleted_job_is_let_go_when_nobody_can_say_whether_it_landed(world: World, lane_goes_too: bool) -> None:
     queue(world)
     fail_at_the_push(world, "cut before")
     [job] = world.api.listed("MergeJob")
     away = world.remote.directory.rename(world.remote.directory.with_name("away"))
     world.api.delete("MergeJob", NAMESPACE, job["metadata"]["name"], None)
+    if lane_goes_too:
+        world.api.delete("MergeLane", NAMESPACE, world.lane.name, None)
     go(world, rounds=3)
     assert len(world.api.listed("MergeJob")) == 1  # its landing is undecided
     world.clock += reconcile.GIVE_UP_SECONDS

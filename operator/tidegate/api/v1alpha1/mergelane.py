@@ -108,6 +108,9 @@ class MergeLaneStatus(Status):
     holder: str | None = Field(
         default=None, max_length=253, description="The operator process that has taken the lane."
     )
+    gate_holder: str | None = Field(
+        default=None, max_length=253, description="The operator process that alone may start gates in the lane."
+    )
     lane_id: str | None = Field(default=None, max_length=64, description="Name of the lane in its refs.")
     window: int | None = Field(default=None, ge=0, description="Candidates that may be gated at once now.")
     probed_credentials: str | None = Field(
