@@ -98,7 +98,7 @@ def test_builds_are_patched_in_served_namespaces_alone(cluster: Cluster, operato
     operator.kubectl("patch", "buildrequest", "b", "-n", served, "--type=merge", "-p", patch)
     with pytest.raises(RefusedError, match=f"namespace {other} is not served"):
         operator.kubectl("patch", "buildrequest", "b", "-n", other, "--type=merge", "-p", patch)
-    cluster.kubectl("patch", "buildrequest", "b", "-n", served, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    cluster.patch("buildrequest", "b", served, {"metadata": {"finalizers": None}})
     cluster.delete_namespace(other)
 
 

@@ -41,8 +41,8 @@ class World:
         if holder:
             lane["status"] = {"gateHolder": holder}
         asyncio.run(self.store.create("MergeLane", NS, lane))
-        run = {"metadata": {"name": "r"}, "spec": {"laneRef": {"name": LANE}, "purpose": "Candidate", "gate": {"name": "g"}}}
-        asyncio.run(self.store.create("GateRun", NS, run))
+        wanted = {"laneRef": {"name": LANE}, "purpose": "Candidate", "gate": {"name": "g"}}
+        asyncio.run(self.store.create("GateRun", NS, {"metadata": {"name": "r"}, "spec": wanted}))
         self.slots = GateSlots(self.ctx)
 
     @property
