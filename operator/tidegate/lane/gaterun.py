@@ -117,7 +117,7 @@ class GateRuns:
         """Say why there is no Pod yet."""
         if view.status.get("reason") != reason:
             status = {"observedGeneration": view.meta.generation, "reason": reason, "message": message[:1024]}
-            await self._ctx.writer.patch_status(key, status)
+            await self._ctx.writer.patch_status(key, status, resource_version=view.meta.resource_version)
 
     async def _create(self, key: Key, view: GateRunView) -> float | None:
         settings = self._ctx.settings

@@ -45,6 +45,7 @@ class FakeApi:
         self.told: list[tuple[str, str]] = []  # Events: object, reason
         self.version = 100
         self.on_change: Callable[[str, Json, Json], None] = lambda _kind, _old, _new: None
+        self.admit: Callable[[str, Json], None] = lambda _kind, _obj: None  # may refuse a creation
 
     def get(self, kind: str, namespace: str, name: str) -> Json:
         """A copy of an object; raises NotFound."""
@@ -62,6 +63,7 @@ class FakeApi:
         name = (kind, namespace, obj["metadata"]["name"])
         if name in self.objects:
             raise AlreadyExists(409, "AlreadyExists", f"{kind} {name[2]}")
+        self.admit(kind, obj)
         made = copy.deepcopy(obj)
         meta = made["metadata"]
         meta |= {"namespace": namespace, "uid": f"uid-{kind.lower()}-{self.version}", "generation": 1}
@@ -126,6 +128,13 @@ class FakeKube:
         """As Kube.get."""
         await Pause()
         return self._api.get(kind, namespace, name)
+
+    async def list(self, kind: str, _namespace: str, selector: str) -> tuple[list[Json], str]:
+        """As Kube.list."""
+        await Pause()
+        wanted = dict(part.split("=") for part in selector.split(","))
+        found = self._api.listed(kind)
+        return [obj for obj in found if wanted.items() <= (obj["metadata"].get("labels") or {}).items()], ""
 
     async def create(self, kind: str, namespace: str, obj: Json, *, guard: Callable[[], None]) -> Json:
         """As Kube.create; Events are only told."""
