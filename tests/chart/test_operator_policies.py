@@ -11,6 +11,8 @@ import pytest
 from tests.support.cluster import Cluster, RefusedError, fresh_name, wait_until
 from tests.support.release import account, gate_pod
 from tests.support.valid import valid
+from tidegate.clients.kube import Kube
+from tidegate.errors import Forbidden
 
 pytestmark = pytest.mark.cluster
 
@@ -89,15 +91,19 @@ def test_other_pods_and_other_people_are_not_asked(cluster: Cluster, operator: C
     assert not create(cluster, served, lane, "somebody")
 
 
-def test_builds_are_patched_in_served_namespaces_alone(cluster: Cluster, operator: Cluster, served: str) -> None:
-    patch = json.dumps({"metadata": {"finalizers": ["tidegate.dev/stop-work"]}})
+async def test_builds_are_patched_in_served_namespaces_alone(cluster: Cluster, operator: Cluster, served: str) -> None:
+    patch = {"metadata": {"finalizers": ["tidegate.dev/stop-work"]}}
     other = fresh_name("other")
     cluster.kubectl("create", "namespace", other)
     for namespace in (served, other):
         cluster.apply(valid("BuildRequest", "b"), namespace=namespace)
-    operator.kubectl("patch", "buildrequest", "b", "-n", served, "--type=merge", "-p", patch)
-    with pytest.raises(RefusedError, match=f"namespace {other} is not served"):
-        operator.kubectl("patch", "buildrequest", "b", "-n", other, "--type=merge", "-p", patch)
+    kube = await Kube.connect(str(operator.kubeconfig))  # kubectl would read the object first, which is refused too
+    try:
+        await kube.patch("BuildRequest", served, "b", patch)
+        with pytest.raises(Forbidden, match=f"namespace {other} is not served"):
+            await kube.patch("BuildRequest", other, "b", patch)
+    finally:
+        await kube.close()
     cluster.patch("buildrequest", "b", served, {"metadata": {"finalizers": None}})
     cluster.delete_namespace(other)
 
