@@ -16,10 +16,8 @@ from tests.support.valid import valid
 from tidegate.names import ANNOTATION_GATE_HOLDER, COMPONENT_GATE, LABEL_COMPONENT, LABEL_LANE
 
 LANE = "policy-probe"
-KINDS = (
-    "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding",
-    "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
-)  # fmt: skip
+RIGHTS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+POLICIES = ("gates", "served")  # those about people's answers would hold for everybody in the cluster
 
 
 @contextmanager
@@ -27,7 +25,8 @@ def account(cluster: Cluster, name: str, home: str, served: str, directory: Path
     """The kubeconfig of the operator's account of a release `name` in the namespace `home` that serves a namespace.
     Its Lease has the release's name too, and the policy about gates is in force."""
     whole = rendered({"namespaces": [served], "fullnameOverride": name}, release=name, namespace=home)
-    objects = [obj for obj in whole if obj["kind"] in KINDS]
+    policies = [f"{name}-{policy}" for policy in POLICIES]
+    objects = [obj for obj in whole if obj["kind"] in RIGHTS or obj["metadata"]["name"] in policies]
     try:
         for obj in objects:
             cluster.apply(obj, namespace=obj["metadata"].get("namespace"))
