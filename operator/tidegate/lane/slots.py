@@ -44,8 +44,10 @@ class GateSlots:
         if lane.status.get("gateHolder") != self._ctx.holder:
             holder = {"gateHolder": self._ctx.holder}
             self._claimed[key] = math.inf  # the watch may tell others before the answer tells us
-            await self._ctx.writer.patch_status(key, holder, resource_version=lane.meta.resource_version)
-            self._claimed[key] = self._ctx.monotonic()
+            try:
+                await self._ctx.writer.patch_status(key, holder, resource_version=lane.meta.resource_version)
+            finally:  # an answer that is lost doesn't mean that nothing was written
+                self._claimed[key] = self._ctx.monotonic()
         since = self._claimed.get(key)
         if since is None:
             return None

@@ -11,7 +11,7 @@ import pytest
 from tests.support.builds_model import NS, Store
 from tests.support.release import gate_pod
 from tidegate.api.views import GateRunView
-from tidegate.errors import Conflict
+from tidegate.errors import Conflict, Unavailable
 from tidegate.lane.index import install_indexes
 from tidegate.lane.slots import CLAIM_SECONDS, GateSlots
 from tidegate.runtime.cache import Cache
@@ -76,6 +76,21 @@ def test_a_new_holder_waits_until_its_name_is_known_and_counts_what_the_former_o
     world.now += CLAIM_SECONDS / 2
     assert world.claim() is None
     assert not world.slots.free(Key("GateRun", NS, "r"), world.run)
+
+
+def test_a_lost_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World("other_2")
+    written = world.store.patch_status
+
+    async def lost(*args: Any, **options: Any) -> None:
+        await written(*args, **options)
+        raise Unavailable(0, "Timeout", "no answer")
+
+    monkeypatch.setattr(world.store, "patch_status", lost)
+    with pytest.raises(Unavailable):
+        world.claim()
+    world.now += CLAIM_SECONDS
+    assert world.claim() is None
 
 
 def test_a_former_holder_that_is_behind_takes_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
