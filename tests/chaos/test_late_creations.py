@@ -9,61 +9,34 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import SEED, Team, profile, script_class
+from tests.e2e.conftest import Team
 from tests.support import objects
 from tests.support.api_proxy import ApiProxy
 from tests.support.cluster import Cluster, wait_until
-from tests.support.gitserver import GitServer
 from tests.support.operator import LEASE_NAMESPACE, Operator
 from tests.support.release import account
-
-__all__ = ["profile", "script_class"]
 
 pytestmark = [pytest.mark.cluster, pytest.mark.chaos]
 
 
 @pytest.fixture
-def replicas(cluster: Cluster, git_server: GitServer, namespace: str, tmp_path: Path) -> Iterator[Operator]:
-    """No replica yet; those that come act as the account of a release."""
-    operator = Operator(cluster, git_server, tmp_path, NAMESPACES=namespace)
+def operator(operator: Operator, cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Operator]:
+    """Its replicas act as the account of a release."""
     with account(cluster, operator.lease, LEASE_NAMESPACE, namespace, tmp_path) as kubeconfig:
         operator.kubeconfig = kubeconfig
         yield operator
-        try:
-            cluster.delete_namespace(namespace)
-            cluster.await_namespaces_gone([namespace])
-        finally:
-            operator.stop()
+        operator.retire(namespace)
 
 
-@pytest.fixture
-def proxy(replicas: Operator, tmp_path: Path) -> Iterator[ApiProxy]:
-    """The way of the first replica to the API server."""
-    proxy = ApiProxy(replicas.kubeconfig, tmp_path)
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture
-def team(
-    cluster: Cluster, git_server: GitServer, namespace: str, script_class: str, profile: str, tmp_path: Path
-) -> Team:
-    """A team with a build of one task."""
-    repository = git_server.make_repository(SEED)
-    cluster.apply(git_server.credentials(), namespace=namespace)
-    clone = git_server.clone(repository, tmp_path / "clone.git")
-    return Team(cluster, namespace, git_server.url(repository), clone, script_class, profile)
-
-
-def test_a_former_leaders_gate_is_refused(team: Team, replicas: Operator, proxy: ApiProxy) -> None:
-    first = replicas.add_replica(proxy.kubeconfig)
-    wait_until(lambda: replicas.leader() is first, 60, "the first replica to lead")
+def test_a_former_leaders_gate_is_refused(team: Team, operator: Operator, proxy: ApiProxy) -> None:
+    first = operator.add_replica(proxy.kubeconfig)
+    wait_until(lambda: operator.leader() is first, 60, "the first replica to lead")
     late = proxy.delay("POST", '"tidegate.dev/component":"gate"')
     team.build("b", [objects.task("t", "echo 1 > file.txt")])
     wait_until(lambda: late.body, 120, "the creation of a gate's Pod")
     first.signal(signal.SIGSTOP)
-    second = replicas.add_replica()
-    wait_until(lambda: replicas.leader() is second, 60, "the second replica to lead")
+    second = operator.add_replica()
+    wait_until(lambda: operator.leader() is second, 60, "the second replica to lead")
     gate = late.body["metadata"]["name"]
     team.cluster.kubectl("delete", "gaterun", gate, "-n", team.namespace)
     held = f"{second.name}_"

@@ -6,20 +6,17 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from bench.audit import most_pods_at_once
-from tests.e2e.conftest import SEED, Team, profile, script_class
+from tests.e2e.conftest import Team
 from tests.support import objects
-from tests.support.cluster import Cluster, wait_until
-from tests.support.gitserver import GitServer
+from tests.support.cluster import wait_until
 from tests.support.operator import Operator, Replica
-
-__all__ = ["profile", "script_class"]
 
 pytestmark = [pytest.mark.cluster, pytest.mark.chaos]
 
@@ -28,35 +25,10 @@ CAP = 3
 
 
 @pytest.fixture
-def replicas(
-    cluster: Cluster, git_server: GitServer, namespace: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Operator]:
-    """Two replicas of its own for one namespace."""
-    operator = Operator(cluster, git_server, tmp_path_factory.mktemp("chaos"), NAMESPACES=namespace)
+def operator(operator: Operator) -> Operator:
+    """Two replicas run."""
     operator.start(2)
-    yield operator
-    try:
-        cluster.delete_namespace(namespace)
-        cluster.await_namespaces_gone([namespace])
-    finally:
-        operator.stop()
-
-
-@pytest.fixture
-def team(
-    cluster: Cluster,
-    replicas: Operator,
-    git_server: GitServer,
-    namespace: str,
-    script_class: str,
-    profile: str,
-    tmp_path: Path,
-) -> Team:
-    """A team that those replicas serve."""
-    repository = git_server.make_repository(SEED)
-    cluster.apply(git_server.credentials(), namespace=namespace)
-    clone = git_server.clone(repository, tmp_path / "clone.git")
-    return Team(cluster, namespace, git_server.url(repository), clone, script_class, profile)
+    return operator
 
 
 def start_build(team: Team, seconds: int = 1) -> None:
@@ -98,27 +70,27 @@ def check_outcome(team: Team) -> None:
         assert numbers == sorted(set(numbers))
 
 
-def leader_of(replicas: Operator) -> Replica:
+def leader_of(operator: Operator) -> Replica:
     """The replica that leads now."""
-    return wait_until(replicas.leader, 30, "a leader")
+    return wait_until(operator.leader, 30, "a leader")
 
 
 @pytest.mark.parametrize("moment", [during_dispatch, during_gating, with_an_intent])
-def test_sigkill_of_the_leader(team: Team, replicas: Operator, moment: Callable[[Team], bool]) -> None:
+def test_sigkill_of_the_leader(team: Team, operator: Operator, moment: Callable[[Team], bool]) -> None:
     start_build(team)
     wait_until(lambda: moment(team), 120, moment.__name__, every=0.05)
-    leader_of(replicas).signal(signal.SIGKILL)
+    leader_of(operator).signal(signal.SIGKILL)
     check_outcome(team)
 
 
 @pytest.mark.parametrize("moment", [during_dispatch, with_an_intent])
-def test_sigstop_of_the_leader_and_its_return(team: Team, replicas: Operator, moment: Callable[[Team], bool]) -> None:
+def test_sigstop_of_the_leader_and_its_return(team: Team, operator: Operator, moment: Callable[[Team], bool]) -> None:
     """A leader that sleeps past its Lease comes back as a zombie: it must change nothing."""
     start_build(team)
     wait_until(lambda: moment(team), 120, moment.__name__, every=0.05)
-    old = leader_of(replicas)
+    old = leader_of(operator)
     old.signal(signal.SIGSTOP)
-    wait_until(lambda: replicas.leader() not in (None, old), 60, "the standby to lead")
+    wait_until(lambda: operator.leader() not in (None, old), 60, "the standby to lead")
     time.sleep(2)
     old.signal(signal.SIGCONT)
     check_outcome(team)
@@ -136,16 +108,16 @@ def landing_push(leader: Replica) -> int:
 
 
 @pytest.mark.parametrize("push_sleeps_too", [False, True])
-def test_sigstop_of_the_leader_during_a_push(team: Team, replicas: Operator, push_sleeps_too: bool) -> None:
+def test_sigstop_of_the_leader_during_a_push(team: Team, operator: Operator, push_sleeps_too: bool) -> None:
     """The push ends while the leader sleeps, or arrives long after another leads: once landed, or refused for good."""
     start_build(team)
-    old = leader_of(replicas)
+    old = leader_of(operator)
     group = wait_until(lambda: landing_push(old), 120, "a push to the target", every=0)
     old.signal(signal.SIGSTOP)
     if push_sleeps_too:
         with suppress(ProcessLookupError):
             os.killpg(group, signal.SIGSTOP)
-    wait_until(lambda: replicas.leader() not in (None, old), 60, "the standby to lead")
+    wait_until(lambda: operator.leader() not in (None, old), 60, "the standby to lead")
     time.sleep(2)
     if push_sleeps_too:
         with suppress(ProcessLookupError):

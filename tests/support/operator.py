@@ -78,6 +78,14 @@ class Operator:
             return None
         return next((r for r in self.replicas if r.alive and holder.startswith(r.name)), None)
 
+    def retire(self, namespace: str) -> None:
+        """Delete the namespace and end every replica once it is gone: without them its finalizers would stay."""
+        try:
+            self._cluster.delete_namespace(namespace)
+            self._cluster.await_namespaces_gone([namespace])
+        finally:
+            self.stop()
+
     def stop(self) -> None:
         """End every replica; their logs stay."""
         for replica in self.replicas:

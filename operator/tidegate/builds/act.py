@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 PARALLEL = 16  # requests of one round at once
 BATCH = 500  # patches or deletions in one round
-ADOPTIONS = 64  # in one round: the slots of those before come first
+ADOPTIONS = 128  # in one round: the slots of those before come first
 KEPT_SWEEPS = 3
 
 

@@ -18,13 +18,14 @@ class WorkQueue:
 
     Adding a key that waits keeps the earlier time. A key added while it is worked comes up again after that. A kind may
     have a minimum interval between two starts of the same key, and its due keys come before those of the other kinds:
-    for few keys that many others wait for. Not thread-safe: used from one event loop.
+    for few keys that many others wait for. So do keys added as `urgent`, unless they are being worked. Not thread-safe:
+    used from one event loop.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._due: dict[Key, float] = {}  # every key that waits, in the order of their last additions
-        # may hold entries that _due has overtaken: of kinds with an interval, of the others
+        # may hold entries that _due has overtaken: of what comes first, of the others
         self._heaps: tuple[list[_Entry], list[_Entry]] = ([], [])
         self._serial = 0
         self._running: set[Key] = set()
@@ -51,7 +52,7 @@ class WorkQueue:
         """Keep at least `seconds` between two starts of the same key of a kind, and let it come before other kinds."""
         self._intervals[kind] = seconds
 
-    def add(self, key: Key, after: float = 0.0) -> None:
+    def add(self, key: Key, after: float = 0.0, *, urgent: bool = False) -> None:
         """Have a key worked after at least `after` seconds; of several times the earliest counts."""
         due = self._monotonic() + max(after, 0.0)
         if key in self._running:
@@ -62,12 +63,14 @@ class WorkQueue:
         held = self._due.get(key)
         if held is not None:
             del self._due[key]
-            if held <= due:
+            if held <= due and not urgent:
                 self._due[key] = held
                 return
+            due = min(held, due)
         self._due[key] = due
         self._serial += 1
-        heapq.heappush(self._heaps[key.kind not in self._intervals], (due, self._serial, key))
+        first = urgent or key.kind in self._intervals
+        heapq.heappush(self._heaps[0 if first else 1], (due, self._serial, key))
         self._wake()
 
     def newest_first(self, per_second: float) -> None:

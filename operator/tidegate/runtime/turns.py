@@ -7,27 +7,36 @@ from collections.abc import Callable
 
 
 class Turns:
-    """So many turns a second, and `burst` at once after a quiet time, in the order in which they were asked for. Not
-    thread-safe."""
+    """So many turns a second, and `burst` at once after a quiet time, in about the order in which they were asked for.
+    Not thread-safe."""
 
     def __init__(self, per_second: float, burst: int, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._interval = 1.0 / per_second
-        self._burst = (burst - 1) * self._interval
+        self._per_second = per_second
+        self._burst = burst
         self._monotonic = monotonic
-        self._next = float("-inf")
-        self._given: dict[str, float] = {}
+        self._free = float(burst)  # turns that nobody has taken yet
+        self._since = monotonic()
+        self._tickets: dict[str, int] = {}
+        self._given = 0  # tickets ever
+        self._gone = 0  # of them: taken or given up
 
     def wait(self, name: str) -> float:
         """Seconds until the turn of `name`; 0 when it has come, and with that it is taken."""
         now = self._monotonic()
-        turn = self._given.get(name)
-        if turn is None:
-            turn = self._given[name] = max(now - self._burst, self._next)
-            self._next = turn + self._interval
-        if turn <= now:
-            del self._given[name]
-        return max(turn - now, 0.0)
+        self._free = min(self._free + (now - self._since) * self._per_second, self._burst)
+        self._since = now
+        if name not in self._tickets:
+            self._tickets[name] = self._given
+            self._given += 1
+        ahead = max(self._tickets[name] - self._gone, 0)
+        missing = ahead + 1 - self._free
+        if missing > 1e-9:
+            return missing / self._per_second
+        self._free -= 1
+        self.forget(name)
+        return 0.0
 
     def forget(self, name: str) -> None:
-        """Nobody will ask for this turn any more."""
-        self._given.pop(name, None)
+        """Nobody will ask for this turn any more: the others move up."""
+        if self._tickets.pop(name, None) is not None:
+            self._gone += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 from tidegate.api.gates import Definition
@@ -141,6 +142,13 @@ class Note:
     text: str
 
 
+class Notice(Enum):
+    """What only people read, and may read late when there is much of it."""
+
+    WAITS = "what the task waits for"
+    RUNS = "that its Pod runs"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What to do now, carried out in the order of the fields. An empty one: nothing.
@@ -159,7 +167,7 @@ class Decision:
     create_job: bool = False
     cancel_jobs: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
-    notice: bool = False  # `status` only says what the task waits for: it waits for its turn
+    notice: Notice | None = None  # `status` says nothing else: it waits for its turn
     again_after: float | None = None  # seconds after which the task is looked at again
 
     @property

@@ -18,7 +18,7 @@ from tidegate.runtime.urls import git_protocols
 from tidegate.tasks import measure, wake
 from tidegate.tasks.continuation import Continuation
 from tidegate.tasks.decide import decide
-from tidegate.tasks.model import Decision, Observed, Problem, RunDeletion, RunStart, Timer
+from tidegate.tasks.model import Decision, Notice, Observed, Problem, RunDeletion, RunStart, Timer
 from tidegate.tasks.objects import merge_job, merge_lane, own_gate_run, repository_of
 from tidegate.tasks.observe import Observer
 from tidegate.tasks.pod import Platform, PodPlan, agent_pod
@@ -29,7 +29,8 @@ MAX_STEPS = 8  # of one round; more come with the next
 MAX_LOOKS = 4
 # What the API server is asked only as fast as work that somebody waits for doesn't suffer from it.
 REMOVALS_PER_SECOND, REMOVALS_AT_ONCE = 2.0, 20  # of ended Pods
-NOTICES_PER_SECOND, NOTICES_AT_ONCE = 10.0, 200  # of what tasks wait for
+WAITS_PER_SECOND, WAITS_AT_ONCE = 10.0, 50  # notices of what tasks wait for
+STARTS_PER_SECOND, STARTS_AT_ONCE = 5.0, 50  # notices that tasks run
 Object = dict[str, Any]
 
 
@@ -45,7 +46,10 @@ class TaskReconciler:
         )
         self.asked_to_go: set[str] = set()  # UIDs of Pods and GateRuns that were deleted and are still in the cache
         self.removals = Turns(REMOVALS_PER_SECOND, REMOVALS_AT_ONCE, ctx.monotonic)  # by UID of the Pod
-        self.notices = Turns(NOTICES_PER_SECOND, NOTICES_AT_ONCE, ctx.monotonic)  # by UID of the task
+        self.notices = {  # by UID of the task
+            Notice.WAITS: Turns(WAITS_PER_SECOND, WAITS_AT_ONCE, ctx.monotonic),
+            Notice.RUNS: Turns(STARTS_PER_SECOND, STARTS_AT_ONCE, ctx.monotonic),
+        }
 
     async def __call__(self, key: Key) -> float | None:
         """Observe, decide, act, until nothing is left to do; returns when to look again."""
@@ -79,11 +83,12 @@ class TaskReconciler:
         """The decision without deletions that were asked for before, and without what has its turn later."""
         runs = tuple(run for run in decision.delete_runs if run.uid not in self.asked_to_go)
         pods, timer, status = [], Timer(decision.again_after), decision.status
-        if not decision.notice:
-            self.notices.forget(seen.task.meta.uid)
-        elif (wait := self.notices.wait(seen.task.meta.uid)) > 0:
-            timer.within(wait)
-            status = None
+        for notice, turns in self.notices.items():
+            if notice is not decision.notice:
+                turns.forget(seen.task.meta.uid)
+            elif (wait := turns.wait(seen.task.meta.uid)) > 0:
+                timer.within(wait)
+                status = None
         for pod in decision.delete_pods:
             if pod.uid in self.asked_to_go:
                 continue
@@ -271,5 +276,5 @@ def install(ctx: Context) -> None:
     """Put the tasks room into the machine room: indexes, listeners, the reconciler of AgentTasks."""
     observer = Observer(ctx, GitThreads(4))
     reconciler = TaskReconciler(ctx, observer)
-    wake.install(ctx, observer, reconciler.asked_to_go, (reconciler.removals, reconciler.notices))
+    wake.install(ctx, observer, reconciler.asked_to_go, (reconciler.removals, *reconciler.notices.values()))
     ctx.reconciler("AgentTask", reconciler)

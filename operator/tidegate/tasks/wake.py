@@ -60,13 +60,13 @@ class _Waker:
             self._queue(self._ctx.cache.indexed("AgentTask", DEPENDENTS, f"{key.namespace}/{key.name}"))
 
     def on_build(self, key: Key, old: BuildView | None, new: BuildView | None) -> None:
-        """A new slot starts a task; a new build, or its cancel, concerns all of its tasks."""
+        """A new slot starts a task, before others are looked at; a new build, or a cancel, concerns all its tasks."""
         if old is None or new is None or old.meta.uid != new.meta.uid or old.desired_state != new.desired_state:
             self._queue(self._ctx.cache.indexed("AgentTask", OF_BUILD, f"{key.namespace}/{key.name}"))
             return
         if new.slots != old.slots:
             for name in set(new.slots).difference(old.slots):
-                self._ctx.queue.add(Key("AgentTask", key.namespace, name))
+                self._ctx.queue.add(Key("AgentTask", key.namespace, name), urgent=True)
 
     def on_pod(self, key: Key, old: PodView | None, new: PodView | None) -> None:
         """What happens to a Pod concerns its task. An ended Pod that is removed is kept until it was judged."""

@@ -64,6 +64,16 @@ async def test_a_kind_with_an_interval_comes_before_what_waits_longer() -> None:
     assert [(await queue.get()).kind for _ in range(4)] == ["BuildRequest", "AgentTask", "AgentTask", "AgentTask"]
 
 
+async def test_an_urgent_key_comes_first_and_once() -> None:
+    queue = WorkQueue()
+    for name in "abc":
+        queue.add(key(name))
+    queue.add(key("c"), urgent=True)
+    queue.add(key("d"), urgent=True)
+    assert [await queue.get() for _ in range(len(queue))] == [key(name) for name in "cdab"]
+    assert len(queue) == 0
+
+
 async def test_many_waiters_get_many_keys() -> None:
     queue = WorkQueue()
     takers = [asyncio.create_task(queue.get()) for _ in range(20)]

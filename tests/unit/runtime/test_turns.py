@@ -28,18 +28,24 @@ def test_a_turn_is_kept_until_it_comes_or_is_given_up() -> None:
     turns = Turns(1.0, 1, clock)
     turns.wait("a")
     assert turns.wait("b") == turns.wait("b") == 1.0
+    assert turns.wait("c") == 2.0
     turns.forget("b")
-    assert turns.wait("b") == 2.0
+    assert turns.wait("c") == 1.0, "those behind move up"
 
 
 @given(st.lists(st.floats(0, 3), min_size=1, max_size=60), st.integers(1, 5))
 def test_never_more_at_once_than_pace_and_burst_allow(pauses: list[float], burst: int) -> None:
     clock = Clock()
     turns = Turns(2.0, burst, clock)
-    taken = []
+    taken: list[float] = []
+    waiting: list[str] = []
     for n, pause in enumerate(pauses):
         clock.now += pause
-        wait = turns.wait(str(n))
-        taken.append(clock.now + wait)
+        waiting = [*waiting, str(n)]
+        left = [name for name in waiting if turns.wait(name) > 0]
+        taken += [clock.now] * (len(waiting) - len(left))
+        waiting = left
     for first in taken:
         assert sum(first <= time < first + 1.0 for time in taken) <= burst + 2
+    clock.now += 60
+    assert all(turns.wait(name) == 0 for name in waiting[:burst]), "everybody's turn comes"

@@ -12,7 +12,7 @@ from tidegate.api.views import TaskView
 from tidegate.runtime.kinds import RESTING_TASKS
 from tidegate.tasks import states
 from tidegate.tasks.decide import decide
-from tidegate.tasks.model import NO_PROBLEM, NOTHING, Decision, Dependency, Lane, Observed, PodDeletion, Problem
+from tidegate.tasks.model import NO_PROBLEM, NOTHING, Decision, Dependency, Lane, Notice, Observed, PodDeletion, Problem
 
 
 def after(seen: Observed, decision: Decision) -> TaskView:
@@ -158,6 +158,7 @@ def test_deleting_a_task_needs_nothing() -> None:
 def test_running_is_recorded_with_the_pods_uid_and_base() -> None:
     seen = w.observed(w.task(status=w.with_attempt(state="Assigned", podUID=None)), pods=(w.pod(),))
     decision = decide(seen)
+    assert decision.notice is Notice.RUNS
     running = after(seen, decision).status()
     assert running["state"] == "Running"
     assert running["attempts"][0]["podUID"] == "pod-1"
@@ -179,7 +180,7 @@ def test_what_a_task_waits_for_is_a_notice_unless_it_waits_in_vain() -> None:
         decide(w.observed(w.task(), dependencies=(Dependency("a", "Complete", False, dead),)))
         for dead in ("", "Failed")
     ]
-    assert [decision.notice for decision in told] == [True, False]
+    assert [decision.notice for decision in told] == [Notice.WAITS, None]
     assert all(decision.status for decision in told)
 
 

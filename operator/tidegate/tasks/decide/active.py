@@ -13,7 +13,7 @@ from tidegate.tasks.decide.end import end, never_had_pod
 from tidegate.tasks.decide.pending import known_problem
 from tidegate.tasks.decide.pods import deletions, newest_pod
 from tidegate.tasks.decide.start import start_problem
-from tidegate.tasks.model import Decision, Observed, PodDeletion, Problem, Timer
+from tidegate.tasks.model import Decision, Notice, Observed, PodDeletion, Problem, Timer
 from tidegate.tasks.outcome import Expectation, Outcome, judge, judge_refs, with_refs
 from tidegate.tasks.status import StatusEdit, newest
 
@@ -130,7 +130,7 @@ def _running(seen: Observed, pod: PodView) -> Decision:
     base = _base(pod)
     if base:
         edit.set(baseCommit=base).amend_attempt(number, base=base)
-    return Decision(status=edit.patch())
+    return Decision(status=edit.patch(), notice=Notice.RUNS)
 
 
 def _base(pod: PodView) -> str:

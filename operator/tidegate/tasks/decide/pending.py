@@ -8,7 +8,7 @@ from dataclasses import replace
 from tidegate.api import reasons
 from tidegate.tasks import states, times
 from tidegate.tasks.decide.pods import deletions, leftovers, newest_pod, unwanted_runs
-from tidegate.tasks.model import Decision, Note, Observed, Problem, Timer
+from tidegate.tasks.model import Decision, Note, Notice, Observed, Problem, Timer
 from tidegate.tasks.status import StatusEdit, newest
 
 FULL_AGAIN = 5.0
@@ -134,8 +134,9 @@ def _hold(seen: Observed, timer: Timer, reason: str, message: str) -> Decision:
     found = edit.found_condition(reasons.SUCCEEDED)
     if found.get("reason") == reason and _still_true(seen, reason, str(found.get("message") or ""), message):
         return Decision()
+    in_vain = any(dependency.dead for dependency in seen.dependencies)
     edit.to_state(states.PENDING).condition(reasons.SUCCEEDED, "Unknown", reason, message).drop(reasons.STALLED)
-    return Decision(status=edit.patch(), notice=not any(dependency.dead for dependency in seen.dependencies))
+    return Decision(status=edit.patch(), notice=None if in_vain else Notice.WAITS)
 
 
 def _still_true(seen: Observed, reason: str, old: str, new: str) -> bool:
