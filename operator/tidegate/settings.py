@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     lease_renew_deadline_seconds: float = Field(default=9, gt=0, description="After which this one stops writing.")
     lease_retry_seconds: float = Field(default=2, gt=0, description="Between two renewals.")
     resync_seconds: float = Field(default=300, gt=0, description="Between two comparisons of cache and cluster.")
-    workers: int = Field(default=48, ge=1, le=512)
+    workers: int = Field(default=40, ge=1, le=512)
     shutdown_seconds: float = Field(default=1, ge=0, description="For running work to end after SIGTERM.")
 
     runner_image: str = "localhost/tidegate/runner:dev"
