@@ -259,7 +259,8 @@ class AgentTaskStatus(Status):
     state: str = Field(
         default="",
         max_length=32,
-        description="Pending, Assigned, Running, Gating, Complete, Partial, Blocked, Failed or Cancelled.",
+        description="Pending, Assigned, Running, Gating, Complete, Partial, Blocked, Failed or Cancelled. A short "
+        "attempt, or one of very many that start at once, may end without having been called Running.",
     )
     base_commit: StatusCommit | None = Field(default=None, description="Commit that the newest attempt started from.")
     commit: StatusCommit | None = Field(default=None, description="Commit with the result.")
